@@ -1,0 +1,3 @@
+//! The Outpost agent for Linux.
+
+fn main() {}

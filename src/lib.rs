@@ -1,0 +1,1 @@
+//! Outpost: a remote-management server that lives in a small box.

@@ -1,0 +1,3 @@
+//! The `outpost` server.
+
+fn main() {}

@@ -1,1 +1,16 @@
 //! Every byte that crosses a wire, without any I/O.
+//!
+//! The server, the agent, the tests and the fuzzer share these parsers and state machines. Nothing in
+//! here opens a socket, reads a clock or starts a thread: bytes and the time come in, bytes and typed
+//! values go out. Everything that parses bytes of a peer takes them as hostile: lengths are limited, and
+//! a refusal says which field was wrong.
+#![forbid(unsafe_code)]
+
+pub mod arch;
+pub mod cookie;
+pub mod id;
+mod json;
+pub mod message;
+mod random;
+pub mod text;
+pub mod tunnel;

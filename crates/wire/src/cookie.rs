@@ -166,7 +166,7 @@ pub fn open(
 /// Base64x, or hexadecimal where a server was configured with `cookieEncoding: "hex"`. A base64 text of
 /// nothing but hexadecimal digits does not happen at these lengths.
 fn decode(text: &str) -> Result<Vec<u8>, CookieError> {
-    let bytes = if text.len() % 2 == 0 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+    let bytes = if text.len().is_multiple_of(2) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         let mut bytes = vec![0; text.len() / 2];
         hex_decode(text, &mut bytes).map(|()| bytes)
     } else {

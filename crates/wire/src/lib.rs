@@ -5,9 +5,12 @@
 //! values go out. Everything that parses bytes of a peer takes them as hostile: lengths are limited, and
 //! a refusal says which field was wrong.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod arch;
 pub mod cookie;
+mod der;
+pub mod handshake;
 pub mod id;
 mod json;
 pub mod message;

@@ -344,7 +344,7 @@ fn de_sessions<'de, D: Deserializer<'de>>(d: D) -> Result<Map<String, Value>, D:
 /// Inventories are refused whole if a key is longer than 100 bytes or has characters outside
 /// `A-Z a-z 0-9 _`, or a text is longer than 1,024 bytes: they become keys of a database.
 fn de_inventory<'de, D: Deserializer<'de>>(d: D) -> Result<Map<String, Value>, D::Error> {
-    fn bad_key<'v>(value: &'v Value) -> Option<&'v str> {
+    fn bad_key(value: &Value) -> Option<&str> {
         match value {
             Value::Object(map) => map.iter().find_map(|(key, inner)| {
                 let legal = key.len() <= 100 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');

@@ -8,12 +8,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod arch;
+pub mod command;
 pub mod cookie;
 mod der;
+pub mod discovery;
 pub mod handshake;
 pub mod id;
 mod json;
 pub mod message;
+pub mod msh;
 mod random;
 pub mod text;
 pub mod tunnel;
+pub mod websocket;

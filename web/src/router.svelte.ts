@@ -4,6 +4,8 @@ export type DeviceTab = 'general' | 'terminal' | 'events';
 
 export type Route =
   | { page: 'welcome' }
+  /** Adding a device, to the group with this key when there is one. */
+  | { page: 'add'; key: string }
   | { page: 'devices' }
   | { page: 'device'; key: string; tab: DeviceTab }
   | { page: 'groups' }
@@ -32,6 +34,8 @@ export function pathOf(route: Route): string {
       return 'app/devices';
     case 'device':
       return `app/devices/${segment(route.key)}${route.tab === 'general' ? '' : `/${route.tab}`}`;
+    case 'add':
+      return route.key ? `app/add-device/${segment(route.key)}` : 'app/add-device';
     case 'groups':
       return 'app/groups';
     case 'group':
@@ -67,6 +71,8 @@ export function parsePath(path: string): Route {
     case 'account':
     case 'server':
       return { page: area };
+    case 'add-device':
+      return { page: 'add', key };
     case 'groups':
       return key ? { page: 'group', key } : { page: 'groups' };
     case 'users':
@@ -106,7 +112,7 @@ class Router {
   hidden = $state.raw<Hidden>({ rail: false, tabs: false, title: false });
   /** A device asked for by name in MeshCentral's query, until the list can tell its id. */
   wantedDevice = $state.raw<{ name: string; tab: DeviceTab } | null>(null);
-  /** A page that must not be left without asking, such as one with unsaved text. */
+  /** The path of the app's root, with the domain's prefix. */
   #base = '/';
 
   start(): void {

@@ -5,6 +5,7 @@ const count = (n: number, one: string, many: string): string => `${n.toLocaleStr
 export const text = {
   product: 'Outpost',
   loading: 'Loading…',
+  notes: 'Notes',
   action: {
     cancel: 'Cancel',
     save: 'Save',
@@ -49,6 +50,7 @@ export const text = {
     keys: 'Keyboard shortcuts',
     logout: 'Log out',
     theme: 'Theme',
+    more: 'More',
   },
   theme: { auto: 'As the system', dark: 'Dark', light: 'Light' },
   login: {
@@ -240,6 +242,8 @@ export const text = {
     wake: 'Wake',
     run: 'Run commands…',
     uninstall: 'Uninstall the agent…',
+    uninstallTitle: (name: string) => `Uninstall the agent on ${name}?`,
+    uninstallDo: 'Uninstall',
     uninstallHelp: 'The agent stops and deletes itself from the device. You will need the installation line to bring it back.',
     uninstalled: 'The agent was told to uninstall itself.',
     restartHelp: 'Unsaved work of whoever is logged on is lost. The device comes back by itself.',
@@ -313,6 +317,7 @@ export const text = {
     noRight: 'You may not use the terminal of this device.',
     ended: 'The session ended: the shell has exited, or the device closed it.',
     lost: 'The connection to the server was lost.',
+    noPairing: 'The server closed the connection before the device answered.',
     silent: 'The device did not answer within 30 seconds.',
     refused: (why: string) => `The session could not start: ${why}`,
     reconnect: 'Reconnect',
@@ -338,7 +343,7 @@ export const text = {
     rate: 'Rate',
     duration: 'Duration',
     size: (cols: number, rows: number) => `${cols} × ${rows}`,
-    skipped: (bytes: string) => `[ ${bytes} of output skipped ]`,
+    skipped: (bytes: number) => `[ ${bytes.toLocaleString('en')} bytes of output skipped ]`,
     pasteDenied: 'The browser did not allow reading the clipboard. Use Ctrl+Shift+V or Shift+Insert.',
     label: (name: string) => `Terminal of ${name}`,
     keys: 'Terminal keys',

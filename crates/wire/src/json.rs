@@ -27,6 +27,15 @@ pub(crate) enum JsonError {
     Syntax { line: usize, column: usize },
 }
 
+/// Why a free-form value was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unclean {
+    #[error(transparent)]
+    TooLong(#[from] text::TooLong),
+    #[error("a key has control characters")]
+    BadKey,
+}
+
 /// Parses one object of at most `max` bytes.
 pub(crate) fn object(text: &str, max: usize) -> Result<Map<String, Value>, JsonError> {
     if text.len() > max {
@@ -74,8 +83,10 @@ pub(crate) fn typed<T: DeserializeOwned>(map: Map<String, Value>) -> Result<T, (
     })
 }
 
-/// Strips control characters from every text and key of `value`, and refuses texts longer than `max_text`.
-pub(crate) fn clean(value: Value, max_text: usize) -> Result<Value, text::TooLong> {
+/// Strips control characters from every text of `value`, and refuses texts longer than `max_text`. Keys with
+/// control characters are refused, not stripped: one that turned into another field's name would smuggle a
+/// value past whoever checks that field.
+pub(crate) fn clean(value: Value, max_text: usize) -> Result<Value, Unclean> {
     Ok(match value {
         Value::String(s) => Value::String(text::prose(&s, max_text)?),
         Value::Array(items) => {
@@ -87,11 +98,13 @@ pub(crate) fn clean(value: Value, max_text: usize) -> Result<Value, text::TooLon
 }
 
 /// [`clean`] for an object.
-pub(crate) fn clean_map(
-    map: Map<String, Value>,
-    max_text: usize,
-) -> Result<Map<String, Value>, text::TooLong> {
-    map.into_iter().map(|(key, value)| Ok((text::line(&key, MAX_KEY)?, clean(value, max_text)?))).collect()
+pub(crate) fn clean_map(map: Map<String, Value>, max_text: usize) -> Result<Map<String, Value>, Unclean> {
+    map.into_iter()
+        .map(|(key, value)| match text::line(&key, MAX_KEY)? == key {
+            true => Ok((key, clean(value, max_text)?)),
+            false => Err(Unclean::BadKey),
+        })
+        .collect()
 }
 
 /// `deserialize_with` for a free-form value whose texts have at most `MAX` bytes.

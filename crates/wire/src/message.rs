@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    json::{self, JsonError},
+    json::{self, JsonError, Unclean},
     text,
 };
 
@@ -50,6 +50,9 @@ pub enum MessageError {
         /// Where reading ended.
         column: usize,
     },
+    /// A key has control characters.
+    #[error("a key of the message has control characters")]
+    BadKey,
     /// The field `action` is missing or not a short text.
     #[error("the message has no action")]
     NoAction,
@@ -71,6 +74,15 @@ impl From<JsonError> for MessageError {
             JsonError::TooLong(e) => Self::TooLong(e),
             JsonError::TooComplex => Self::TooComplex,
             JsonError::Syntax { line, column } => Self::Syntax { line, column },
+        }
+    }
+}
+
+impl From<Unclean> for MessageError {
+    fn from(error: Unclean) -> Self {
+        match error {
+            Unclean::TooLong(e) => Self::TooLong(e),
+            Unclean::BadKey => Self::BadKey,
         }
     }
 }
@@ -130,7 +142,7 @@ macro_rules! messages {
                     $($action => Self::$variant(typed(&action, map)?),)*
                     $($uaction => Self::$unit,)*
                     _ => {
-                        let mut map = json::clean_map(map, MAX_TEXT).map_err(MessageError::TooLong)?;
+                        let mut map = json::clean_map(map, MAX_TEXT)?;
                         map.insert("action".into(), action.into());
                         Self::Other(map)
                     }
@@ -304,9 +316,17 @@ mod tests {
         }
         let long_action = json!({"action": "x".repeat(65)}).to_string();
         assert_eq!(FromAgent::parse(&long_action), Err(MessageError::NoAction));
+        assert!(FromAgent::parse(r#"{"action":"msg","value":"x"}"#).is_err());
         assert!(FromAgent::parse(r#"{"action":"coreinfo","caps":"many"}"#).is_err());
         assert!(FromAgent::parse(r#"{"action":"coreinfo","caps":-1}"#).is_err());
         assert!(FromAgent::parse(r#"{"action":"netinfo","netif2":{"eth0":[{"mac":{}}]}}"#).is_err());
+    }
+
+    #[test]
+    fn a_key_cannot_turn_into_another_one() {
+        let smuggled = r#"{"action":"msg","type":"console","value":"x","session\u0000id":"user//victim/1"}"#;
+        assert!(matches!(FromAgent::parse(smuggled), Err(MessageError::Field { .. })));
+        assert_eq!(FromAgent::parse(r#"{"action":"x","a\u0007":1}"#), Err(MessageError::BadKey));
     }
 
     #[test]

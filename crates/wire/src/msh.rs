@@ -94,7 +94,12 @@ impl Msh {
             let Some((key, value)) = line.split_once('=') else { continue };
             let (key, value) = (key.trim(), value.trim());
             let unfit = |c: char| c.is_control() && c != '\t';
-            if key.is_empty() || key == "CoreModule" || key.contains(unfit) || value.contains(unfit) {
+            if key.is_empty()
+                || key.starts_with('#')
+                || key == "CoreModule"
+                || key.contains(unfit)
+                || value.contains(unfit)
+            {
                 continue;
             }
             if entries.len() == MAX_ENTRIES {

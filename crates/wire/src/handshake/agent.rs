@@ -80,10 +80,16 @@ impl AgentHandshake {
     /// # Panics
     /// If the certificate is longer than 65,535 bytes.
     pub fn new(config: AgentHandshakeConfig) -> Self {
-        Self::with_nonce(config, random::bytes())
+        Self::started(config, random::bytes())
     }
 
-    pub(super) fn with_nonce(config: AgentHandshakeConfig, nonce: Nonce) -> Self {
+    /// A handshake with a nonce that is known beforehand, to replay a capture.
+    #[cfg(any(test, feature = "replay"))]
+    pub fn with_nonce(config: AgentHandshakeConfig, nonce: [u8; crate::id::HASH_LEN]) -> Self {
+        Self::started(config, nonce)
+    }
+
+    fn started(config: AgentHandshakeConfig, nonce: Nonce) -> Self {
         assert!(config.certificate_der.len() <= usize::from(u16::MAX), "the certificate is too long to send");
         Self {
             config,

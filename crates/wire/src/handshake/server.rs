@@ -110,10 +110,16 @@ impl ServerHandshake {
     /// # Panics
     /// If the certificate is longer than 65,535 bytes.
     pub fn new(config: ServerHandshakeConfig) -> Self {
-        Self::with_nonce(config, random::bytes())
+        Self::started(config, random::bytes())
     }
 
-    pub(super) fn with_nonce(config: ServerHandshakeConfig, nonce: Nonce) -> Self {
+    /// A handshake with a nonce that is known beforehand, to replay a capture.
+    #[cfg(any(test, feature = "replay"))]
+    pub fn with_nonce(config: ServerHandshakeConfig, nonce: [u8; crate::id::HASH_LEN]) -> Self {
+        Self::started(config, nonce)
+    }
+
+    fn started(config: ServerHandshakeConfig, nonce: Nonce) -> Self {
         assert!(config.certificate_der.len() <= usize::from(u16::MAX), "the certificate is too long to send");
         Self {
             config,

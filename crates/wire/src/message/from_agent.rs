@@ -229,19 +229,18 @@ pub struct Battery {
 /// Without `sessionid` it is for every session of `userid`; without both, for everybody who may see the
 /// device.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct AgentMsg {
     /// `console`, `ps`, `services` …
     #[serde(rename = "type", deserialize_with = "de_line::<64, _>")]
     pub kind: String,
     /// The browser session that asked.
-    #[serde(deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
     pub sessionid: Option<String>,
     /// The user who asked.
-    #[serde(deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
     pub userid: Option<String>,
     /// What the asker called the question.
-    #[serde(deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
     pub responseid: Option<String>,
     /// The fields of its kind.
     #[serde(flatten, deserialize_with = "de_map::<MAX_TEXT, _>")]

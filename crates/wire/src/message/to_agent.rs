@@ -206,46 +206,45 @@ pub enum ServerMsgBody {
 
 /// Asks the agent to dial a tunnel (agent-protocol §6.6, tunnel-protocols §1.4).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct TunnelRequest {
     /// Where to: `*/meshrelay.ashx?…`, meaning the host of the control channel. See [`Self::path`].
     #[serde(deserialize_with = "de_line::<4096, _>")]
     pub value: String,
     /// The protocol that the browser announced.
-    #[serde(deserialize_with = "de_opt_number", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_number", skip_serializing_if = "Option::is_none")]
     pub usage: Option<u16>,
     /// 96 hexadecimal digits: full hash of the TLS certificate that the tunnel may also have.
-    #[serde(deserialize_with = "de_opt_line::<96, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<96, _>", skip_serializing_if = "Option::is_none")]
     pub servertlshash: Option<String>,
     /// Texts and rules of the session.
-    #[serde(deserialize_with = "de_soptions")]
+    #[serde(default, deserialize_with = "de_soptions")]
     pub soptions: SessionOptions,
     /// Relay to this TCP address instead of a protocol.
-    #[serde(deserialize_with = "de_opt_line::<255, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<255, _>", skip_serializing_if = "Option::is_none")]
     pub tcpaddr: Option<String>,
     /// Relay to this TCP port.
-    #[serde(deserialize_with = "de_opt_number", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_number", skip_serializing_if = "Option::is_none")]
     pub tcpport: Option<u16>,
     /// Relay to this UDP address.
-    #[serde(deserialize_with = "de_opt_line::<255, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<255, _>", skip_serializing_if = "Option::is_none")]
     pub udpaddr: Option<String>,
     /// Relay to this UDP port.
-    #[serde(deserialize_with = "de_opt_number", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_number", skip_serializing_if = "Option::is_none")]
     pub udpport: Option<u16>,
     /// Name of the guest.
-    #[serde(deserialize_with = "de_opt_line::<255, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<255, _>", skip_serializing_if = "Option::is_none")]
     pub guestname: Option<String>,
     /// User who invited the guest.
-    #[serde(deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
     pub guestuserid: Option<String>,
     /// Offer compression of the WebSocket.
-    #[serde(rename = "perMessageDeflate", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "perMessageDeflate", skip_serializing_if = "Option::is_none")]
     pub per_message_deflate: Option<bool>,
     /// Text of the privacy bar.
-    #[serde(deserialize_with = "de_opt_line::<1024, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<1024, _>", skip_serializing_if = "Option::is_none")]
     pub privacybartext: Option<String>,
     /// Refuse desktop input.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desktopviewonly: Option<bool>,
 }
 
@@ -333,7 +332,6 @@ pub enum ShellKind {
 /// Runs a script: it is fed to the interpreter, its output streams back as `msg/console` and, if `reply`,
 /// comes whole as `msg/runcommands`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
 pub struct RunCommands {
     /// The interpreter.
     #[serde(rename = "type", serialize_with = "ser_shell", deserialize_with = "de_shell")]
@@ -342,16 +340,16 @@ pub struct RunCommands {
     #[serde(deserialize_with = "de_script")]
     pub cmds: String,
     /// 0 as the agent, 1 as the user at the console if there is one, 2 only as that user.
-    #[serde(rename = "runAsUser", deserialize_with = "de_run_as")]
+    #[serde(default, rename = "runAsUser", deserialize_with = "de_run_as")]
     pub run_as_user: u8,
     /// Whether the whole output is wanted at the end.
-    #[serde(deserialize_with = "de_flag")]
+    #[serde(default, deserialize_with = "de_flag")]
     pub reply: bool,
     /// What the asker called the question.
-    #[serde(deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
     pub responseid: Option<String>,
     /// Who asked.
-    #[serde(deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
     pub sessionid: Option<String>,
 }
 
@@ -670,6 +668,9 @@ mod tests {
             json!({"action": "msg", "type": "psinfo", "pid": "x"}),
             json!({"action": "runcommands", "type": 4, "cmds": "x"}),
             json!({"action": "runcommands", "type": 3, "cmds": ""}),
+            json!({"action": "runcommands", "type": 3}),
+            json!({"action": "runcommands", "cmds": "x"}),
+            json!({"action": "msg", "type": "tunnel"}),
             json!({"action": "runcommands", "type": 3, "cmds": "x".repeat(65_536)}),
             json!({"action": "poweraction", "actiontype": 9}),
         ] {

@@ -105,10 +105,11 @@ pub fn embed(binary: &[u8], msh: &str) -> Result<Vec<u8>, MshError> {
     }
     let mut file = std::io::Cursor::new(binary);
     let old = embedded_len(&mut file, binary.len() as u64)?;
-    let pe = Pe::find(&mut file, binary.len() as u64)?.filter(Pe::is_signed);
+    // Headers are of the executable; settings must not be able to complete them.
+    let end = binary.len() - old.map_or(0, |size| size as usize + TRAILER);
+    let pe = Pe::find(&mut file, end as u64)?.filter(Pe::is_signed);
     let block = [msh.as_bytes(), &(msh.len() as u32).to_be_bytes(), &GUID].concat();
     let Some(pe) = pe else {
-        let end = binary.len() - old.map_or(0, |size| size as usize + TRAILER);
         return Ok([&binary[..end], &block].concat());
     };
     if old.is_some() {
@@ -142,10 +143,11 @@ fn le_u32(bytes: &[u8], at: usize) -> Option<u32> {
 /// everything before the certificate table, with the checksum and the table's entry as zeros.
 pub fn executable_hash<R: Read + Seek>(file: &mut R) -> Result<Hash384, MshError> {
     let len = file.seek(SeekFrom::End(0))?;
-    let pe = Pe::find(file, len)?;
+    let body = len - embedded_len(file, len)?.map_or(0, |size| size + TRAILER as u64);
+    let pe = Pe::find(file, body)?;
     let end = match &pe {
-        Some(pe) if pe.is_signed() => u64::from(pe.table_address).min(len),
-        _ => len - embedded_len(file, len)?.map_or(0, |size| size + TRAILER as u64),
+        Some(pe) if pe.is_signed() => u64::from(pe.table_address).min(body),
+        _ => body,
     };
     let zeros = pe.map_or([(0, 0); 2], |pe| [(pe.checksum, 4), (pe.directory, 8)]);
 

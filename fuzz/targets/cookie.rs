@@ -19,7 +19,8 @@ fuzz_target!(|data: &[u8]| {
     assert!(open(&key, &base64x_encode(data), NOW, 0).is_err());
 
     let Some((&form, rest)) = data.split_first() else { return };
-    let payload = json!({"u": String::from_utf8_lossy(&rest[..rest.len().min(1024)])});
+    // Escapes make it at most six times as long, which still fits a cookie.
+    let payload = json!({"u": String::from_utf8_lossy(&rest[..rest.len().min(512)])});
     let text = if form & 1 == 0 { seal(&key, &payload, NOW) } else { seal_without_gcm(&key, &payload, NOW) };
     assert_eq!(open(&key, &text, NOW, 2).unwrap()["u"], payload["u"]);
     assert!(open(&key, &text, NOW + 121, 2).is_err());

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::{Winsize, openpty};
-use nix::unistd::{Gid, Uid, setgid, setgroups, setsid, setuid};
+use nix::unistd::{Gid, Pid, Uid, setgid, setgroups, setsid, setuid, tcgetpgrp};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
@@ -70,6 +70,11 @@ impl Pty {
         // SAFETY: the descriptor is open as long as `self`, and the struct lives through the call.
         unsafe { set_window_size(self.master.as_raw_fd(), &size.winsize()) }?;
         Ok(())
+    }
+
+    /// The process group that has the terminal now; a shell gives each of its jobs one.
+    pub fn foreground(&self) -> Option<Pid> {
+        tcgetpgrp(self.master.get_ref()).ok().filter(|group| group.as_raw() > 1)
     }
 
     /// Waits for output and reads what is there, up to the whole of `buffer`; 0 when the last process

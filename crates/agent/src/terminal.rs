@@ -31,7 +31,7 @@ const INPUT_PIECE: usize = 4096;
 const ANSWER_QUEUE: usize = 16;
 /// How long output may trickle on from background processes after the shell has ended.
 const LINGER: Duration = Duration::from_millis(500);
-/// Between the hang-up and the kill.
+/// Between the hang-up and the kill. Process numbers are not used again within it.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Why no shell was started.
@@ -188,7 +188,7 @@ where
         }
     }
     let _ = tokio::time::timeout(GRACE, sink.close()).await;
-    end(child);
+    end(child, pty.foreground());
     Ok(())
 }
 
@@ -282,16 +282,22 @@ pub fn answer(control: Control) -> Option<String> {
     }
 }
 
-/// Hangs up on everything in the shell's group, kills what stays, and reaps the shell.
-fn end(mut child: Child) {
-    let Some(group) = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw) else { return };
-    let _ = killpg(group, Signal::SIGHUP);
-    let _ = killpg(group, Signal::SIGCONT); // a stopped process hears nothing
-    tokio::spawn(async move {
-        if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-            let _ = killpg(group, Signal::SIGKILL);
-            let _ = child.wait().await;
+/// Hangs up on the shell and on what runs in the foreground, kills what stays, and reaps the shell. Jobs
+/// that were put into the background with `nohup` live on, as after any log-out.
+fn end(mut child: Child, foreground: Option<Pid>) {
+    let shell = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    let groups: Vec<Pid> = [shell, foreground.filter(|_| shell.is_some())].into_iter().flatten().collect();
+    let signal = move |signal| {
+        for &group in &groups {
+            let _ = killpg(group, signal);
         }
+    };
+    signal(Signal::SIGHUP);
+    signal(Signal::SIGCONT); // a stopped process hears nothing
+    tokio::spawn(async move {
+        tokio::time::sleep(GRACE).await;
+        signal(Signal::SIGKILL);
+        let _ = child.wait().await;
     });
 }
 

@@ -256,7 +256,13 @@ impl TunnelRequest {
     pub fn path(&self) -> Option<String> {
         let rest = self.value.strip_prefix('*')?;
         let (page, query) = rest.split_once('?')?;
-        let (domain, name) = page.strip_prefix('/')?.rsplit_once('/').unwrap_or(("", page.get(1..)?));
+        let page = page.strip_prefix('/')?;
+        let (domain, name) = match page.rsplit_once('/') {
+            // A path that begins with two slashes would name another host.
+            Some(("", _)) => return None,
+            Some(parts) => parts,
+            None => ("", page),
+        };
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let domain_ok = domain.bytes().all(plain) && !domain.starts_with('.');
         let query_ok =
@@ -636,6 +642,7 @@ mod tests {
             "*.evil.example/meshrelay.ashx?id=1",
             "*@evil.example/meshrelay.ashx?id=1",
             "*//evil.example/meshrelay.ashx?id=1",
+            "*//meshrelay.ashx?id=1",
             "*/../meshrelay.ashx?id=1",
             "*/a/b/meshrelay.ashx?id=1",
             "*/meshrelay.ashx",

@@ -22,6 +22,8 @@ use crate::endpoint::Endpoint;
 const HOPS: u32 = 4;
 /// Datagrams are shorter than this (agent-protocol §7.1), ciphertext included.
 const MAX_DATAGRAM: usize = 1500;
+/// How long an IPv4 answer is waited for after one over IPv6.
+const IPV4_GRACE: Duration = Duration::from_millis(200);
 /// Interfaces queried at most.
 const MAX_INTERFACES: usize = 64;
 
@@ -68,7 +70,7 @@ impl Discovery {
         }
         let mut answers: FuturesUnordered<_> =
             sockets.iter().map(|socket| Box::pin(self.receive(socket))).collect();
-        let first = async {
+        let mut next = async || {
             while let Some(endpoint) = answers.next().await {
                 if let Ok(endpoint) = endpoint {
                     return Some(endpoint);
@@ -76,7 +78,13 @@ impl Discovery {
             }
             None
         };
-        tokio::time::timeout(limit, first).await.ok().flatten()
+        let first = tokio::time::timeout(limit, next()).await.ok().flatten()?;
+        if !first.is_ipv6() {
+            return Some(first);
+        }
+        // Link-local addresses mean little to people and to other subnets, so IPv4 gets a moment more.
+        let other = tokio::time::timeout(IPV4_GRACE, next()).await.ok().flatten();
+        Some(other.filter(|endpoint| !endpoint.is_ipv6()).unwrap_or(first))
     }
 
     /// Opens the port on which servers announce themselves.

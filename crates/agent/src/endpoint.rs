@@ -104,6 +104,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether it is an IPv6 number.
+    pub fn is_ipv6(&self) -> bool {
+        matches!(self.host, Host::Address(IpAddr::V6(_), _))
+    }
+
     /// The request target of the WebSocket upgrade, without a scope (it means nothing to the server).
     pub fn uri(&self) -> Result<http::Uri, EndpointError> {
         format!("wss://{}{}", self.authority(), self.path).parse().map_err(|_| EndpointError::Malformed)

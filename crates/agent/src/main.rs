@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use lexopt::prelude::*;
 use log::LevelFilter;
 use outpost_agent::agent::{Agent, Order, Status};
-use outpost_agent::settings::{self, Settings};
+use outpost_agent::settings::{self, Search, Settings};
 use outpost_agent::state::StateFolder;
 use outpost_agent::{host, install, logging};
 use sd_notify::NotifyState;
@@ -131,7 +131,8 @@ fn default_state() -> PathBuf {
 fn run(msh: Option<PathBuf>, state: Option<PathBuf>, overrides: &[(String, String)], debug: bool) -> Outcome {
     logging::start(if debug { LevelFilter::Debug } else { LevelFilter::Info })?;
     let folder = state.unwrap_or_else(default_state);
-    let (text, source) = settings::find(msh.as_deref(), &folder, !overrides.is_empty())?;
+    let search = if overrides.is_empty() { Search::Run } else { Search::RunWithOverrides };
+    let (text, source) = settings::find(msh.as_deref(), &folder, search)?;
     let settings = Settings::read(&text, overrides).map_err(|error| format!("{source}: {error}"))?;
     let mut state = StateFolder::open(folder)?;
     state.lock()?;
@@ -173,7 +174,7 @@ async fn until_told(agent: Agent) -> Outcome {
 }
 
 fn install(msh: Option<PathBuf>) -> Outcome {
-    let (text, source) = settings::find(msh.as_deref(), install::STATE.as_ref(), false)?;
+    let (text, source) = settings::find(msh.as_deref(), install::STATE.as_ref(), Search::Install)?;
     Settings::read(&text, &[]).map_err(|error| format!("{source}: {error}"))?;
     install::install(&text)?;
     say(&format!(
@@ -197,7 +198,7 @@ fn status(state: Option<PathBuf>) -> Outcome {
     } else {
         text += "service:  not installed\n";
     }
-    match settings::find(None, &folder, false) {
+    match settings::find(None, &folder, Search::Run) {
         Ok((found, source)) => match Settings::read(&found, &[]) {
             Ok(settings) => {
                 text += &format!("settings: {source}\nservers:  {}\n", settings.describe_servers())

@@ -80,14 +80,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// Finds the text of the settings: `msh` if given, else `<program>.msh`, else the state folder's, else what
-/// is embedded in the program. With `optional`, none at all is an empty text.
-pub fn find(msh: Option<&Path>, state: &Path, optional: bool) -> Result<(String, Source), SettingsError> {
-    let read = |path: &Path| match read_limited(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(SettingsError::Unreadable { path: path.to_owned(), source }),
-    };
+/// What settings are looked for to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// To run: an installed agent's own settings come before those embedded in its program.
+    Run,
+    /// To run with settings from the command line, so that none at all is an empty text.
+    RunWithOverrides,
+    /// To install: what the program brings along comes before what an older installation left.
+    Install,
+}
+
+/// Finds the text of the settings: `msh` if given, else `<program>.msh`, else in the state folder or
+/// embedded in the program, in the order of `search`.
+pub fn find(msh: Option<&Path>, state: &Path, search: Search) -> Result<(String, Source), SettingsError> {
     if let Some(path) = msh {
         let text = read_limited(path)
             .map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
@@ -95,20 +101,43 @@ pub fn find(msh: Option<&Path>, state: &Path, optional: bool) -> Result<(String,
     }
     let program =
         std::env::current_exe().unwrap_or_else(|_| "/usr/local/lib/outpost-agent/outpost-agent".into());
-    let mut beside = program.clone().into_os_string();
-    beside.push(".msh");
-    let places = vec![PathBuf::from(beside), state.join(SETTINGS)];
+    find_for(&program, state, search)
+}
+
+fn find_for(program: &Path, state: &Path, search: Search) -> Result<(String, Source), SettingsError> {
+    let beside = {
+        let mut name = program.as_os_str().to_owned();
+        name.push(".msh");
+        Source::File(name.into())
+    };
+    let kept = Source::File(state.join(SETTINGS));
+    let places = match search {
+        Search::Install => [beside, Source::Program, kept],
+        Search::Run | Search::RunWithOverrides => [beside, kept, Source::Program],
+    };
     for place in &places {
-        if let Some(text) = read(place)? {
-            return Ok((text, Source::File(place.clone())));
+        let text = match place {
+            Source::File(path) => match read_limited(path) {
+                Ok(text) => Some(text),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(source) => return Err(SettingsError::Unreadable { path: path.clone(), source }),
+            },
+            Source::Program => match File::open(program) {
+                Ok(mut file) => msh::extract(&mut file)?,
+                Err(_) => None,
+            },
+            Source::CommandLine => None,
+        };
+        if let Some(text) = text {
+            return Ok((text, place.clone()));
         }
     }
-    if let Ok(mut file) = File::open(&program)
-        && let Some(text) = msh::extract(&mut file)?
-    {
-        return Ok((text, Source::Program));
+    if search == Search::RunWithOverrides {
+        return Ok((String::new(), Source::CommandLine));
     }
-    if optional { Ok((String::new(), Source::CommandLine)) } else { Err(SettingsError::NotFound(places)) }
+    let files =
+        places.into_iter().filter_map(|place| if let Source::File(path) = place { Some(path) } else { None });
+    Err(SettingsError::NotFound(files.collect()))
 }
 
 fn read_limited(path: &Path) -> io::Result<String> {
@@ -270,17 +299,25 @@ mod tests {
     #[test]
     fn places_are_tried_in_order() {
         let folder = tempfile::tempdir().expect("folder");
-        let error = find(None, folder.path(), false).expect_err("nothing there").to_string();
-        assert!(error.contains("--msh"), "{error}");
-        assert_eq!(find(None, folder.path(), true).expect("optional").1, Source::CommandLine);
-        fs::write(folder.path().join(SETTINGS), text("local")).expect("write");
-        assert_eq!(
-            find(None, folder.path(), false).expect("found").1,
-            Source::File(folder.path().join(SETTINGS))
-        );
-        let error =
-            find(Some(Path::new("/nowhere.msh")), folder.path(), true).expect_err("named").to_string();
-        assert!(error.contains("/nowhere.msh"), "{error}");
+        let (program, kept) = (folder.path().join("agent"), folder.path().join(SETTINGS));
+        let found = |search| find_for(&program, folder.path(), search).map(|(_, source)| source);
+        fs::write(&program, b"\x7fELF program").expect("write");
+        let error = found(Search::Run).expect_err("nothing there").to_string();
+        assert!(error.contains("--msh") && error.contains("agent.msh"), "{error}");
+        assert_eq!(found(Search::RunWithOverrides).expect("optional"), Source::CommandLine);
+        fs::write(&kept, text("local")).expect("write");
+        assert_eq!(found(Search::Run).expect("found"), Source::File(kept.clone()));
+        let embedded = msh::embed(b"\x7fELF program", &text("local")).expect("embed");
+        fs::write(&program, embedded).expect("write");
+        assert_eq!(found(Search::Run).expect("found"), Source::File(kept));
+        assert_eq!(found(Search::Install).expect("found"), Source::Program, "a new download brings its own");
+        let beside = folder.path().join("agent.msh");
+        fs::write(&beside, text("local")).expect("write");
+        assert_eq!(found(Search::Run).expect("found"), Source::File(beside.clone()));
+        assert_eq!(found(Search::Install).expect("found"), Source::File(beside));
+        let error = find(Some(Path::new("/nowhere.msh")), folder.path(), Search::RunWithOverrides)
+            .expect_err("named");
+        assert!(error.to_string().contains("/nowhere.msh"), "{error}");
     }
 
     #[test]

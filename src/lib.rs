@@ -1,1 +1,26 @@
 //! Outpost: a remote-management server that lives in a small box.
+//!
+//! Data flows one way: model → store → live and events → agents, relay, control → web → server. Nothing
+//! lower imports anything higher. `docs/architecture.md` has the picture.
+
+#![forbid(unsafe_code)]
+
+pub mod agents;
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod discovery;
+pub mod events;
+pub mod identity;
+pub mod live;
+pub mod logging;
+pub mod model;
+pub mod relay;
+pub mod server;
+pub mod site;
+pub mod store;
+pub mod web;
+
+pub use server::Server;

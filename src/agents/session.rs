@@ -1,0 +1,317 @@
+//! One agent's connection: handshake, registration, reports, until either side ends it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use outpost_wire::command::{AgentCommand, ServerCommand};
+use outpost_wire::handshake::{
+    Capabilities, Frame, HandshakeError, ServerHandshake, ServerHandshakeConfig, TlsHashes, VerifiedAgent,
+};
+use outpost_wire::id::Hash384;
+use outpost_wire::message::{FromAgent, MAX_AGENT_MESSAGE, ServerInfo, ToAgent};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_websockets::{Message, WebSocketStream};
+
+use super::registration::{self, Refused};
+use super::reports;
+use crate::clock;
+use crate::live::{Agent, Outbox, mailbox};
+use crate::site::Site;
+use crate::web::ConnectionPermit;
+
+/// Longest message taken from an agent, in bytes.
+pub const LONGEST_MESSAGE: usize = MAX_AGENT_MESSAGE;
+/// How long a handshake may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(20);
+/// How long a refused agent is kept waiting. MeshAgent comes back at once when it is closed, so a short
+/// silence spares both sides; the connection counts as unauthenticated all that time.
+const REFUSED_TIME: Duration = Duration::from_secs(30);
+/// How long an agent may take to take one message.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Messages an agent may send at once, and how many come back a second; beyond that it is read more slowly.
+const BURST: f64 = 400.0;
+const RATE: f64 = 40.0;
+/// A device may connect so often in [`RECONNECT_WINDOW`] before it has to wait.
+const RECONNECTS: u32 = 12;
+const RECONNECT_WINDOW: Duration = Duration::from_secs(120);
+/// Devices whose reconnects are counted.
+const RECONNECTS_COUNTED: usize = 16_384;
+
+/// Why an agent's connection ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("it left")]
+    Left,
+    #[error("it was silent for too long")]
+    Silent,
+    #[error("it does not read")]
+    Stuck,
+    #[error("the connection failed: {0}")]
+    Failed(#[from] tokio_websockets::Error),
+    #[error("the handshake failed: {0}")]
+    Handshake(#[from] HandshakeError),
+    #[error("the handshake took too long")]
+    Slow,
+    #[error("it was refused: {0}")]
+    Refused(#[from] Refused),
+    #[error("another connection of the same device took its place, or it was removed")]
+    Replaced,
+}
+
+/// How often each device has connected lately.
+#[derive(Default)]
+struct Reconnects {
+    counts: Mutex<HashMap<Hash384, (Instant, u32)>>,
+}
+
+impl Reconnects {
+    fn allow(&self, device: Hash384) -> bool {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if counts.len() >= RECONNECTS_COUNTED {
+            counts.retain(|_, (since, _)| now.duration_since(*since) < RECONNECT_WINDOW);
+        }
+        let (since, count) = counts.entry(device).or_insert((now, 0));
+        if now.duration_since(*since) >= RECONNECT_WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= RECONNECTS
+    }
+}
+
+static RECONNECTED: std::sync::LazyLock<Reconnects> = std::sync::LazyLock::new(Reconnects::default);
+
+/// Serves an agent until either side ends the connection.
+pub async fn serve<S>(
+    site: Arc<Site>,
+    remote: SocketAddr,
+    permit: ConnectionPermit,
+    mut socket: WebSocketStream<S>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let verified = match timeout(HANDSHAKE_TIME, Box::pin(shake_hands(&site, &mut socket))).await {
+        Ok(Ok(verified)) => verified,
+        Ok(Err(end)) => {
+            log::warn!(target: "agent", "agent at {}: {end}", remote.ip());
+            if matches!(end, End::Handshake(_)) {
+                hold(&mut socket).await;
+            }
+            return;
+        }
+        Err(_) => {
+            log::info!(target: "agent", "agent at {}: {}", remote.ip(), End::Slow);
+            return;
+        }
+    };
+    let (agent, outbox) = match Box::pin(admit(&site, &verified.0, remote)).await {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            let name = &verified.0.info.host_name;
+            log::warn!(target: "agent", "agent {name} at {} was refused: {refused}", remote.ip());
+            hold(&mut socket).await;
+            return;
+        }
+    };
+    permit.release();
+    let end = Box::pin(run(&site, &agent, verified, &mut socket, outbox)).await;
+    log::info!(target: "agent", "agent {} at {}: {end}", agent.device, remote.ip());
+    if site.agents.remove(&agent) {
+        registration::disconnected(&site, &agent.device, remote).await;
+    }
+    let _ = timeout(Duration::from_secs(2), socket.close()).await;
+}
+
+/// Reads and forgets what a refused agent sends, for a while.
+async fn hold<S>(socket: &mut WebSocketStream<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let _ = timeout(REFUSED_TIME, async { while let Some(Ok(_)) = socket.next().await {} }).await;
+}
+
+async fn shake_hands<S>(
+    site: &Site,
+    socket: &mut WebSocketStream<S>,
+) -> Result<(VerifiedAgent, ServerHandshake), End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let identity = &site.identity;
+    let mut handshake = ServerHandshake::new(ServerHandshakeConfig {
+        signer: identity.agent.signer.clone(),
+        certificate_der: identity.agent.certificate.clone(),
+        tls_hashes: vec![TlsHashes { full: identity.web.full_hash, key: identity.web.key_hash }],
+    });
+    loop {
+        let message = socket.next().await.ok_or(End::Left)??;
+        if message.is_close() {
+            return Err(End::Left);
+        }
+        if !message.is_binary() && !message.is_text() {
+            continue;
+        }
+        let progress = handshake.receive(message.as_payload())?;
+        for frame in progress.send {
+            socket.send(framed(frame)).await?;
+        }
+        if let Some(verified) = progress.verified {
+            return Ok((verified, handshake));
+        }
+    }
+}
+
+fn framed(frame: Frame) -> Message {
+    match frame {
+        Frame::Binary(bytes) => Message::binary(bytes),
+        Frame::Text(text) => Message::text(text),
+    }
+}
+
+async fn admit(
+    site: &Arc<Site>,
+    verified: &VerifiedAgent,
+    remote: SocketAddr,
+) -> Result<(Arc<Agent>, Outbox), Refused> {
+    if !RECONNECTED.allow(verified.node_hash) {
+        return Err(Refused::TooOften);
+    }
+    let limits = &site.config.settings.limits;
+    if site.agents.count() >= limits.agents {
+        return Err(Refused::TooManyAgents(limits.agents));
+    }
+    let registered = registration::register(site, verified, remote).await?;
+    let device = registered.device;
+    let (mailbox, outbox) = mailbox();
+    let now = clock::now_ms();
+    let agent = Arc::new(Agent::new(device.id.clone(), remote, now, verified.info.agent_id, mailbox));
+    for event in &registered.events {
+        site.events.show(event, now);
+    }
+    if site.agents.add(agent.clone()).is_some() {
+        log::info!(target: "agent", "{} connected again from {}: the earlier connection is ended", device.name, remote.ip());
+    }
+    registration::connected(site, &device, remote, now).await;
+    log::info!(target: "agent", "{} ({}) connected from {}", device.name, device.id, remote.ip());
+    Ok((agent, outbox))
+}
+
+async fn run<S>(
+    site: &Arc<Site>,
+    agent: &Arc<Agent>,
+    (verified, mut handshake): (VerifiedAgent, ServerHandshake),
+    socket: &mut WebSocketStream<S>,
+    mut outbox: Outbox,
+) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Err(end) = send(socket, framed(handshake.confirm())).await {
+        return end;
+    }
+    drop(handshake);
+    let runs_cores = verified.info.capabilities.contains(Capabilities::JAVASCRIPT);
+    if runs_cores && let Err(end) = send(socket, Message::binary(ServerCommand::AskCoreHash.encode())).await {
+        return end;
+    }
+    drop(verified);
+    let info = ToAgent::ServerInfo(ServerInfo::default());
+    let _ = agent.send(Bytes::from(info.to_json()));
+    reports::ask_system(site, agent).await;
+
+    let settings = &site.config.settings;
+    let idle = settings.agent_idle_timeout;
+    let keep_alive = settings
+        .agent_ping
+        .map(|period| (period, ToAgent::Ping))
+        .or(settings.agent_pong.map(|period| (period, ToAgent::Pong)));
+    let mut next_keep_alive = keep_alive.as_ref().map(|(period, _)| Instant::now() + *period);
+    let mut allowance = (BURST, Instant::now());
+    let mut heard = Instant::now();
+    loop {
+        let far = Instant::now() + Duration::from_secs(86_400);
+        let idle_at = idle.map_or(far, |idle| heard + idle);
+        tokio::select! {
+            () = agent.cancel.cancelled() => return End::Replaced,
+            message = outbox.next() => {
+                let Some(message) = message else { return End::Replaced };
+                // MeshAgent takes JSON and binary commands alike as binary messages, never fragmented.
+                if let Err(end) = send(socket, Message::binary(message)).await {
+                    return end;
+                }
+            }
+            received = socket.next() => {
+                heard = Instant::now();
+                let message = match received {
+                    None => return End::Left,
+                    Some(Err(error)) => return End::Failed(error),
+                    Some(Ok(message)) if message.is_close() => return End::Left,
+                    Some(Ok(message)) => message,
+                };
+                if message.is_binary() || message.is_text() {
+                    slow_down(&mut allowance).await;
+                    Box::pin(take(site, agent, message.as_payload())).await;
+                }
+            }
+            () = sleep_until(next_keep_alive.unwrap_or(far)) => {
+                if let Some((period, message)) = &keep_alive {
+                    next_keep_alive = Some(Instant::now() + *period);
+                    if let Err(end) = send(socket, Message::binary(message.to_json())).await {
+                        return end;
+                    }
+                }
+            }
+            () = sleep_until(idle_at) => return End::Silent,
+        }
+    }
+}
+
+async fn send<S>(socket: &mut WebSocketStream<S>, message: Message) -> Result<(), End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match timeout(WRITE_TIMEOUT, socket.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(End::Failed(error)),
+        Err(_) => Err(End::Stuck),
+    }
+}
+
+/// A flood of reports is read more slowly, so it slows its sender down and nobody else.
+async fn slow_down((tokens, at): &mut (f64, Instant)) {
+    let now = Instant::now();
+    *tokens = (*tokens + now.duration_since(*at).as_secs_f64() * RATE).min(BURST) - 1.0;
+    *at = now;
+    if *tokens < 0.0 {
+        tokio::time::sleep(Duration::from_secs_f64(-*tokens / RATE)).await;
+    }
+}
+
+async fn take(site: &Arc<Site>, agent: &Arc<Agent>, payload: &[u8]) {
+    match AgentCommand::decode(payload) {
+        Ok(AgentCommand::Json(text)) => match FromAgent::parse(text) {
+            Ok(message) => reports::take(site, agent, message).await,
+            Err(error) => {
+                log::debug!(target: "agent", "a message of {} was not understood: {error}", agent.device)
+            }
+        },
+        Ok(AgentCommand::Tag(tag)) => reports::tag(site, &agent.device, tag).await,
+        // A core of its own, or one that is stored there: it may run. This release has none to give.
+        Ok(AgentCommand::CoreHash(Some(_))) => {
+            let _ = agent.send(Bytes::from(ServerCommand::CoreOk.encode()));
+        }
+        Ok(AgentCommand::CoreHash(None)) => {
+            log::info!(target: "agent", "{} has no core to run, so it can do little more than be online", agent.device);
+        }
+        Ok(_) => {}
+        Err(error) => {
+            log::debug!(target: "agent", "a command of {} was not understood: {error}", agent.device)
+        }
+    }
+}

@@ -1,0 +1,282 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use outpost_wire::id::Hash384;
+use redb::StorageBackend;
+use serde_json::json;
+
+use super::*;
+use crate::model::{Event, User};
+
+fn user(name: &str) -> User {
+    serde_json::from_value(json!({ "_id": format!("user//{name}"), "name": name })).expect("a user")
+}
+
+fn bob() -> UserId {
+    UserId::from_name("", "bob").expect("an id")
+}
+
+fn device_id() -> DeviceId {
+    DeviceId::new("", &Hash384([7; 48]).to_base64x()).expect("an id")
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_reopening() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a new store");
+    for n in 0..20 {
+        store
+            .write(Durability::Durable, |change| {
+                change.put_user(user(&format!("u{n}")));
+                Ok::<_, StoreError>(())
+            })
+            .await
+            .expect("a write");
+    }
+    assert_eq!(store.directory().users().count(), 20);
+    drop(store);
+    let store = Store::open(folder.path()).expect("the same store");
+    assert_eq!(store.directory().users().count(), 20);
+}
+
+#[tokio::test]
+async fn a_change_that_refuses_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a new store");
+    let refused = store
+        .write(Durability::Durable, |change| {
+            change.put_user(user("bob"));
+            Err::<(), _>(StoreError::Closed)
+        })
+        .await;
+    assert!(refused.is_err());
+    assert!(store.directory().user(&bob()).is_none());
+}
+
+#[tokio::test]
+async fn concurrent_changes_build_on_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a new store");
+    store
+        .write(Durability::Durable, |change| {
+            change.put_user(user("bob"));
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("a write");
+    let mut writes = Vec::new();
+    for _ in 0..64 {
+        let store = store.clone();
+        writes.push(tokio::spawn(async move {
+            store
+                .write(Durability::Durable, |change| {
+                    let mut bob = (**change.directory().user(&bob()).expect("bob")).clone();
+                    bob.creation += 1;
+                    change.put_user(bob);
+                    Ok::<_, StoreError>(())
+                })
+                .await
+        }));
+    }
+    for write in writes {
+        write.await.expect("no panic").expect("a write");
+    }
+    assert_eq!(store.directory().user(&bob()).expect("bob").creation, 64);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_recovers_without_a_half_written_state() {
+    let full = Arc::new(AtomicBool::new(false));
+    // The same bytes survive reopening, as on a real disk.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("disk");
+    let engine = {
+        let full = full.clone();
+        RedbEngine::over(Box::new(move || {
+            let file =
+                std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            let file = file.expect("a file");
+            Ok(Box::new(FileDisk {
+                file: redb::backends::FileBackend::new(file).expect("unlocked"),
+                full: full.clone(),
+            }))
+        }))
+        .expect("a new store")
+    };
+    let store = Store::over(Arc::new(engine)).expect("a store");
+    store
+        .write(Durability::Durable, |change| {
+            change.put_user(user("alice"));
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("room is left");
+    full.store(true, Ordering::SeqCst);
+    let refused = store
+        .write(Durability::Durable, |change| {
+            change.put_user(user("bob"));
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect_err("the disk is full");
+    assert!(refused.to_string().contains("nothing of this change was kept"), "{refused}");
+    assert!(store.directory().user(&bob()).is_none());
+    full.store(false, Ordering::SeqCst);
+    store
+        .write(Durability::Durable, |change| {
+            assert!(change.directory().user(&bob()).is_none());
+            change.put_user(user("carol"));
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("room again");
+    let names: Vec<String> = store.directory().users().map(|user| user.name.clone()).collect();
+    assert_eq!(names, ["alice", "carol"]);
+}
+
+/// A file on a disk that can be made full.
+#[derive(Debug)]
+struct FileDisk {
+    file: redb::backends::FileBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl StorageBackend for FileDisk {
+    fn len(&self) -> Result<u64, std::io::Error> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
+        full(&self.full)?;
+        self.file.set_len(len)
+    }
+    fn sync_data(&self) -> Result<(), std::io::Error> {
+        full(&self.full)?;
+        self.file.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
+        full(&self.full)?;
+        self.file.write(offset, data)
+    }
+    fn close(&self) -> Result<(), std::io::Error> {
+        self.file.close()
+    }
+}
+
+fn full(flag: &AtomicBool) -> Result<(), std::io::Error> {
+    if flag.load(Ordering::SeqCst) {
+        return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, "no space left"));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_foreign_or_damaged_file_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(FILE_NAME);
+    std::fs::write(&path, b"this is not a store").expect("a file");
+    let error = Store::open(folder.path()).err().expect("refused");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert_eq!(std::fs::read(&path).expect("the file"), b"this is not a store");
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_release_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(Store::open(folder.path()).expect("a new store"));
+    {
+        let database = redb::Database::open(folder.path().join(FILE_NAME)).expect("the file");
+        let write = database.begin_write().expect("a transaction");
+        write
+            .open_table(redb::TableDefinition::<&str, u64>::new("meta"))
+            .expect("the table")
+            .insert("schema", SCHEMA + 1)
+            .expect("a value");
+        write.commit().expect("a commit");
+    }
+    assert!(
+        matches!(Store::open(folder.path()).err(), Some(StoreError::Newer { found, .. }) if found == SCHEMA + 1)
+    );
+}
+
+#[tokio::test]
+async fn two_servers_cannot_share_a_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _first = Store::open(folder.path()).expect("a new store");
+    assert!(matches!(Store::open(folder.path()).err(), Some(StoreError::InUse(_))));
+}
+
+#[tokio::test]
+async fn events_are_found_by_target_newest_first_and_expire() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a new store");
+    let base = 1_795_454_000_000;
+    store
+        .write(Durability::Durable, |change| {
+            for n in 0..10 {
+                let event = Event::new("node", if n % 2 == 0 { "changenode" } else { "agentlog" }, "")
+                    .on_device(&device_id())
+                    .with("n", n)
+                    .to(["*", "mesh//g"]);
+                change.log(&event, base + n);
+            }
+            change.log(&Event::new("user", "login", "").to(["*"]), base + 20);
+            change.log(&Event::new("user", "login", "other").to(["*"]), base + 21);
+            change.log(&Event::new("user", "seen", "").to(["*"]).unlogged(), base + 22);
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("a write");
+    let query = |any_of: &[&str], action: Option<&str>, limit| EventQuery {
+        any_of: any_of.iter().map(|target| (*target).to_owned()).collect(),
+        domain: String::new(),
+        action: action.map(str::to_owned),
+        limit,
+    };
+    let all = store.events(query(&["*", "mesh//g"], None, 100)).await.expect("events");
+    assert_eq!(all.len(), 11, "each once, none of another domain, none unlogged");
+    assert_eq!(all[0]["action"], "login");
+    assert_eq!(all[1]["n"], 9);
+    let some = store.events(query(&["mesh//g"], Some("agentlog"), 2)).await.expect("events");
+    assert_eq!(some.iter().map(|event| event["n"].clone()).collect::<Vec<_>>(), [json!(9), json!(7)]);
+    let about = EventQuery::about_device(device_id().as_str());
+    assert_eq!(store.events(query(&[&about], None, 100)).await.expect("events").len(), 10);
+    store
+        .write(Durability::Durable, |change| {
+            change.expire(base + 5, 0);
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("a write");
+    assert_eq!(store.events(query(&["*"], None, 100)).await.expect("events").len(), 6);
+    store
+        .write(Durability::Durable, |change| {
+            change.remove_device(&device_id());
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("a write");
+    assert_eq!(store.events(query(&["*"], None, 100)).await.expect("events").len(), 1);
+}
+
+#[tokio::test]
+async fn lazy_changes_are_seen_at_once_and_written_on_closing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a new store");
+    store
+        .write(Durability::Lazy, |change| {
+            change.put_user(user("bob"));
+            change.power(&device_id(), 5, 1, 0);
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("a write");
+    assert!(store.directory().user(&bob()).is_some());
+    store.close();
+    drop(store);
+    let store = Store::open(folder.path()).expect("the same store");
+    assert!(store.directory().user(&bob()).is_some());
+    let power = store.power(&device_id(), 0).await.expect("history");
+    assert_eq!(power, [PowerChange { time: 5, state: 1, previous: 0 }]);
+}

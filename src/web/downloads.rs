@@ -1,0 +1,247 @@
+//! What is fetched to install an agent: settings, script, executables, and the root certificate.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Json, Query, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderMap, Response, StatusCode};
+use axum::response::IntoResponse;
+use outpost_wire::id::GroupId;
+use ring::digest;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::authentication::by_session;
+use super::request::{Connection, host};
+use super::router::not_found;
+use crate::agents::{self, AgentBinaries, Flavour};
+use crate::clock;
+use crate::model::{DeviceGroup, Rights};
+use crate::site::Site;
+
+/// How long an invitation made for one download is good when it does not say so itself, in minutes.
+const SHORT_INVITATION: u32 = 2;
+
+/// What a download is asked for with.
+#[derive(Default, Deserialize)]
+pub(super) struct Wanted {
+    id: Option<String>,
+    meshid: Option<String>,
+    c: Option<String>,
+    script: Option<u32>,
+    agent: Option<String>,
+    tag: Option<String>,
+    installflags: Option<u8>,
+}
+
+fn attachment(name: &str, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    let headers = [
+        (CONTENT_TYPE, content_type.to_owned()),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
+        (CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    (headers, body.into()).into_response()
+}
+
+/// The group that a key or an invitation names; where downloads are locked, only invitations and members'
+/// sessions open them.
+pub(super) fn group_for(
+    site: &Site,
+    connection: &Connection,
+    headers: &HeaderMap,
+    key: &str,
+) -> Option<Arc<DeviceGroup>> {
+    let directory = site.store.directory();
+    let live = |id: &GroupId| directory.group(id).filter(|group| group.deleted.is_none()).cloned();
+    if let Ok(id) = GroupId::complete("", key)
+        && let Some(group) = live(&id)
+    {
+        let locked =
+            site.config.settings.lock_agent_download || site.config.domain(&group.domain).lock_agent_download;
+        let member = || {
+            let remote = connection.remote.ip().to_canonical();
+            by_session(site, headers, remote)
+                .and_then(|(user, _)| site.access(&user.id))
+                .is_some_and(|access| access.group(&group.id, Rights::MANAGE_DEVICES).is_ok())
+        };
+        return (!locked || member()).then(|| group.clone());
+    }
+    let invitation =
+        outpost_wire::cookie::open(&site.keys.invitation, key, clock::now_seconds(), SHORT_INVITATION)
+            .ok()?;
+    let text = |name: &str| invitation.get(name).and_then(Value::as_str);
+    let is_invitation = invitation.get("a").and_then(Value::as_u64) == Some(4);
+    let id = text("mid").filter(|_| is_invitation).or_else(|| text("m"))?;
+    live(&GroupId::complete("", id).ok()?)
+}
+
+/// `GET MeshServerRootCert.cer`.
+pub(super) async fn root_certificate(State(site): State<Arc<Site>>) -> Response<Body> {
+    attachment("OutpostRoot.cer", "application/x-x509-ca-cert", site.identity.root.to_vec())
+}
+
+/// `GET meshsettings?id=<group key or invitation>`: the `.msh` of a group.
+pub(super) async fn settings(
+    State(site): State<Arc<Site>>,
+    Extension(connection): Extension<Connection>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let key = wanted.id.as_deref().or(wanted.meshid.as_deref()).unwrap_or_default();
+    let Some(group) = group_for(&site, &connection, &headers, key) else {
+        return (
+            StatusCode::UNAUTHORIZED,
+            "This device group is not known, or the invitation has expired.\n",
+        )
+            .into_response();
+    };
+    let Some(host) = host(&headers) else { return StatusCode::BAD_REQUEST.into_response() };
+    let flavour =
+        if wanted.agent.as_deref() == Some("outpost") { Flavour::Outpost } else { Flavour::MeshAgent };
+    let msh = agents::settings(&site, &group, host, flavour, wanted.tag.as_deref(), wanted.installflags);
+    attachment("meshagent.msh", "application/octet-stream", msh.to_string())
+}
+
+/// `GET meshagents?id=<architecture>[&meshid=<group>]`, or `?script=1`.
+pub(super) async fn agents(
+    State(site): State<Arc<Site>>,
+    Extension(connection): Extension<Connection>,
+    Extension(binaries): Extension<Arc<AgentBinaries>>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    match (wanted.script, wanted.id.as_deref().map(str::parse::<u32>)) {
+        (Some(1), _) => attachment("meshinstall.sh", "application/octet-stream", agents::generic_script()),
+        (None, Some(Ok(id))) => {
+            let found = tokio::task::spawn_blocking(move || {
+                let binary = binaries.get(id)?;
+                std::fs::read(&binary.path).ok()
+            });
+            let Ok(Some(bytes)) = found.await else { return not_found() };
+            let Some(key) = &wanted.meshid else {
+                return attachment("outpost-agent", "application/octet-stream", bytes);
+            };
+            let Some(group) = group_for(&site, &connection, &headers, key) else {
+                return (
+                    StatusCode::UNAUTHORIZED,
+                    "This device group is not known, or the invitation has expired.\n",
+                )
+                    .into_response();
+            };
+            let Some(host) = host(&headers) else { return StatusCode::BAD_REQUEST.into_response() };
+            let tag = wanted.tag.as_deref();
+            let msh = agents::settings(&site, &group, host, Flavour::Outpost, tag, wanted.installflags);
+            match outpost_wire::msh::embed(&bytes, &msh.to_string()) {
+                Ok(bytes) => {
+                    attachment(&format!("outpost-agent-{}", group.name), "application/octet-stream", bytes)
+                }
+                Err(error) => {
+                    log::error!("settings could not be put into an agent: {error}");
+                    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+                }
+            }
+        }
+        _ => not_found(),
+    }
+}
+
+/// `GET install.sh?meshid=<group>` or `?c=<invitation>`: the script of a group, with its settings and the
+/// hashes of the agents inside.
+pub(super) async fn install_script(
+    State(site): State<Arc<Site>>,
+    Extension(connection): Extension<Connection>,
+    Extension(binaries): Extension<Arc<AgentBinaries>>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let key = wanted.meshid.as_deref().or(wanted.c.as_deref()).unwrap_or_default();
+    let (Some(group), Some(host)) = (group_for(&site, &connection, &headers, key), host(&headers)) else {
+        return (
+            StatusCode::UNAUTHORIZED,
+            "This device group is not known, or the invitation has expired.\n",
+        )
+            .into_response();
+    };
+    let script = script(&site, &group, host, &binaries).await;
+    attachment("outpost-install.sh", "text/x-shellscript", script)
+}
+
+async fn script(site: &Arc<Site>, group: &DeviceGroup, host: &str, binaries: &Arc<AgentBinaries>) -> String {
+    let msh = agents::settings(site, group, host, Flavour::Outpost, None, None);
+    let binaries = binaries.clone();
+    let all = tokio::task::spawn_blocking(move || binaries.all()).await.unwrap_or_default();
+    agents::script_for(&format!("https://{host}"), &msh.to_string(), &all)
+}
+
+/// The line to paste on a device: it fetches the script, checks its hash and runs it, so that nobody between
+/// the box and the device can slip in another one although the certificate is the box's own.
+pub(super) async fn install_line(
+    site: &Arc<Site>,
+    group: &DeviceGroup,
+    host: &str,
+    key: &str,
+    binaries: &Arc<AgentBinaries>,
+) -> (String, String) {
+    let script = script(site, group, host, binaries).await;
+    let hash: String = digest::digest(&digest::SHA256, script.as_bytes())
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let url = format!("https://{host}/install.sh?{key}");
+    let line = format!(
+        "(curl -fsSk '{url}' || wget -qO- --no-check-certificate '{url}') > outpost-install.sh && \
+         echo '{hash}  outpost-install.sh' | sha256sum -c --quiet && \
+         $([ \"$(id -u)\" = 0 ] || echo sudo) sh outpost-install.sh"
+    );
+    (line, hash)
+}
+
+/// `GET api/install?meshid=<group>`: everything that Add device offers, for somebody who may add devices.
+pub(super) async fn install_choices(
+    State(site): State<Arc<Site>>,
+    Extension(connection): Extension<Connection>,
+    Extension(binaries): Extension<Arc<AgentBinaries>>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let remote = connection.remote.ip().to_canonical();
+    let refused = |status: StatusCode, message: &str| {
+        (status, Json(json!({ "error": { "code": "refused", "message": message } }))).into_response()
+    };
+    let Some((user, _)) = by_session(&site, &headers, remote) else {
+        return refused(StatusCode::UNAUTHORIZED, "Log in first");
+    };
+    let (Some(access), Some(host)) = (site.access(&user.id), host(&headers)) else {
+        return refused(StatusCode::BAD_REQUEST, "The address of this page is not one that agents can use");
+    };
+    let id = GroupId::complete(user.id.domain(), wanted.meshid.as_deref().unwrap_or_default());
+    let group = id.ok().and_then(|id| access.group(&id, Rights::MANAGE_DEVICES).ok());
+    let Some((group, _)) = group else {
+        return refused(StatusCode::FORBIDDEN, "You may not add devices to this group");
+    };
+    let all = binaries.clone();
+    let all = tokio::task::spawn_blocking(move || all.all()).await.unwrap_or_default();
+    let key: String = form_urlencoded::byte_serialize(group.id.key().as_bytes()).collect();
+    let (line, hash) = install_line(&site, &group, host, &format!("meshid={key}"), &binaries).await;
+    let agents: Vec<Value> = all
+        .iter()
+        .map(|agent| {
+            json!({
+                "id": agent.id, "name": agent.name, "file": "outpost-agent", "size": agent.size,
+                "sha256": agent.sha256, "url": format!("meshagents?id={}&meshid={key}", agent.id),
+            })
+        })
+        .collect();
+    let answer = json!({
+        "groupName": group.name,
+        "linux": { "command": line, "scriptUrl": format!("install.sh?meshid={key}"), "scriptSha256": hash },
+        "agents": agents,
+        "settingsUrl": format!("meshsettings?id={key}"),
+    });
+    ([(CACHE_CONTROL, "no-store")], Json(answer)).into_response()
+}

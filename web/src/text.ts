@@ -46,7 +46,7 @@ export const text = {
     server: 'Server',
     account: 'Account',
     skip: 'Skip to content',
-    search: 'Search or go to…',
+    search: 'Search',
     keys: 'Keyboard shortcuts',
     logout: 'Log out',
     theme: 'Theme',

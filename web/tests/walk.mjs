@@ -1,12 +1,12 @@
 /**
- * Walks every page of the built app in Chromium against the mock: desktop and phone, dark and light. It checks
- * that axe finds no violation, that nothing is refused by the content policy, that nothing the server says
- * becomes markup, and measures frames while ten thousand devices scroll. Screenshots go to tests/output/.
+ * Walks every page in Chromium against the mock server, at desk and phone size, dark and light: no axe finding, no
+ * console error, no breach of the content policy. Then the terminal under a flood and a list of 10,000 devices.
+ * Screenshots go to tests/output. Needs Debian's `chromium`, or CHROMIUM=/path/to/it.
  *
- *   npm run build && npm run walk            WALK_ONLY=first,login limits it to some parts
+ *   npm run build && npm run walk [-- words of the steps to run]
  */
-import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { strict as assert } from 'node:assert';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -15,294 +15,371 @@ import { startMock } from '../dev/mock.mjs';
 const output = fileURLToPath(new URL('./output/', import.meta.url));
 mkdirSync(output, { recursive: true });
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const only = process.env.WALK_ONLY?.split(',');
-const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
-
+const wanted = process.argv.slice(2);
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+if (!existsSync(executablePath)) {
+  console.error(`No browser at ${executablePath}. Install Debian's chromium, or set CHROMIUM.`);
+  process.exit(1);
+}
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  executablePath,
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
-const problems = [];
-let looked = 0;
 
-async function open(mock, { size = 'desktop', theme = 'dark', path = '' } = {}) {
-  const context = await browser.newContext({ viewport: SIZES[size], colorScheme: theme, hasTouch: size === 'phone', isMobile: size === 'phone', permissions: ['clipboard-read', 'clipboard-write'] });
+const DESK = { width: 1440, height: 900 };
+const PHONE = { width: 390, height: 844 };
+const problems = [];
+
+/** A page whose every complaint is collected. `expected` are console errors that the step provokes. */
+async function open(mock, { size = DESK, theme = 'dark', path = '', expected = [] } = {}) {
+  const context = await browser.newContext({ viewport: size, colorScheme: theme, hasTouch: size === PHONE, isMobile: size === PHONE, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'] });
+  await context.addInitScript(() => {
+    addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
+  });
   const page = await context.newPage();
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/status of 4(01|22|29)/.test(message.text())) problems.push(`${page.url()} console: ${message.text()}`);
+    if (message.type() === 'error' && !expected.some((one) => message.text().includes(one))) problems.push(`${page.url()}: ${message.text()}`);
   });
-  page.on('pageerror', (error) => problems.push(`${page.url()} error: ${error.message}`));
+  page.on('pageerror', (error) => problems.push(`${page.url()}: ${error.message}`));
   page.on('dialog', (dialog) => {
-    problems.push(`${page.url()} dialog: ${dialog.message()}`);
+    problems.push(`${page.url()}: script from the server ran: ${dialog.message()}`);
     void dialog.dismiss();
   });
   await page.goto(`http://127.0.0.1:${mock.port}/${path}`);
-  return { page, done: () => context.close() };
+  return page;
 }
 
-/** Screenshot and axe of what is on the screen now. */
-async function look(page, name) {
-  looked += 1;
-  await page.evaluate(() => Promise.all(document.getAnimations().filter((one) => one.effect?.getTiming().iterations !== Infinity).map((one) => one.finished.catch(() => undefined))));
-  await page.screenshot({ path: `${output}${name}.png` });
-  // The page's own policy forbids inline script; the debugger's evaluation is not bound by it.
+async function axe(page, name) {
+  // Playwright's evaluate is not bound by the page's policy, unlike a script element.
   await page.evaluate(axeSource);
-  const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
-  for (const violation of found.violations) problems.push(`${name} axe: ${violation.id} (${violation.impact}) ${violation.nodes.slice(0, 3).map((node) => `${node.target.join(' ')} — ${node.any[0]?.message ?? node.failureSummary}`).join(' | ')}`);
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  if (overflow > 1) problems.push(`${name}: the page is ${overflow} px wider than the window`);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
+  for (const violation of violations) {
+    problems.push(`${name}: axe ${violation.id}: ${violation.help}: ${violation.nodes.slice(0, 3).map((node) => `${node.html.slice(0, 200)} [${node.failureSummary?.split('\n')[1] ?? ''}]`).join(' | ')}`);
+  }
 }
 
-async function part(name, run) {
-  if (only && !only.includes(name)) return;
-  const before = problems.length;
-  try {
-    await run();
-  } catch (error) {
-    problems.push(`${name}: ${error.message.split('\n').slice(0, 6).join(' ')}`);
-  }
-  console.log(`${problems.length === before ? 'ok  ' : 'FAIL'} ${name}`);
+async function shot(page, name) {
+  await page.waitForTimeout(250);
+  await page.screenshot({ path: `${output}${name}.png` });
+  await axe(page, name);
 }
 
-const keyOf = (id) => id.slice(id.lastIndexOf('/') + 1);
-const views = Object.keys(SIZES).flatMap((size) => ['dark', 'light'].map((theme) => ({ size, theme, tag: `${size}-${theme}` })));
-
-await part('first', async () => {
-  for (const { size, theme, tag } of views) {
-    const mock = await startMock({ firstRun: true });
-    const { page, done } = await open(mock, { size, theme });
-    await page.getByRole('button', { name: 'Suggest a pass-phrase' }).click();
-    await page.getByText('About 75 bits').waitFor();
-    await look(page, `first-run-${tag}`);
-    await page.getByRole('button', { name: 'Create account' }).click();
-    await page.getByRole('heading', { name: 'Create a device group' }).waitFor();
-    await look(page, `welcome-1-${tag}`);
-    await page.getByRole('button', { name: 'Create', exact: true }).click();
-    await page.getByText('Waiting for the first device').first().waitFor();
-    await page.getByText('sudo sh').first().waitFor();
-    await look(page, `welcome-2-${tag}`);
-    const asked = Date.now();
-    mock.addDevice();
-    await page.getByText('bench-1 is connected').waitFor();
-    assert.ok(Date.now() - asked < 1000, 'the device took over a second to appear');
-    await look(page, `welcome-3-${tag}`);
-    await done();
-    await mock.close();
-  }
-});
-
-await part('login', async () => {
-  for (const { size, theme, tag } of views) {
+const steps = {
+  async login() {
     const mock = await startMock({ loggedIn: false });
-    const { page, done } = await open(mock, { size, theme });
-    await look(page, `login-${tag}`);
+    const page = await open(mock, { expected: ['401', '429'] });
+    await page.getByRole('heading', { name: /Log in/ }).waitFor();
+    await shot(page, 'login');
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByText('Type your user name.').waitFor();
     await page.getByLabel('User name').fill('admin');
     for (let attempt = 0; attempt < 3; attempt += 1) {
-      await page.getByLabel('Password', { exact: true }).fill('wrong');
+      await page.getByLabel('Password', { exact: true }).fill(`wrong${attempt}`);
       await page.getByRole('button', { name: 'Log in' }).click();
-      await page.locator('text=/not right|Too many/').first().waitFor();
-      await page.waitForTimeout(150);
+      await page.getByText(attempt < 2 ? 'is not right' : 'Too many attempts').waitFor();
     }
-    await page.getByText('You can try again in').waitFor();
-    assert.ok(await page.getByRole('button', { name: 'Log in' }).isDisabled());
-    await look(page, `login-wait-${tag}`);
-    await done();
+    assert(await page.getByRole('button', { name: 'Log in' }).isDisabled());
+    await shot(page, 'login-wait');
+    const light = await open(mock, { theme: 'light', size: PHONE });
+    await light.getByLabel('User name').fill('admin');
+    await light.getByLabel('Password', { exact: true }).fill('secret');
+    await shot(light, 'login-phone-light');
+    await light.getByRole('button', { name: 'Log in' }).click();
+    await light.getByRole('heading', { name: 'Devices' }).waitFor();
     await mock.close();
-  }
-});
+  },
 
-await part('pages', async () => {
-  const mock = await startMock({ devices: 48 });
-  const node = [...mock.world.nodes.values()][0];
-  const group = [...mock.world.groups.keys()][0];
-  const ugroup = Object.keys(mock.world.ugroups)[0];
-  const pages = {
-    devices: 'app/devices',
-    device: `app/devices/${keyOf(node._id)}`,
-    'device-events': `app/devices/${keyOf(node._id)}/events`,
-    groups: 'app/groups',
-    group: `app/groups/${keyOf(group)}`,
-    events: 'app/events',
-    users: 'app/users',
-    user: 'app/users/bo',
-    'user-groups': 'app/user-groups',
-    'user-group': `app/user-groups/${keyOf(ugroup)}`,
-    account: 'app/account',
-    server: 'app/server',
-  };
-  for (const { size, theme, tag } of views) {
-    for (const [name, path] of Object.entries(pages)) {
-      const { page, done } = await open(mock, { size, theme, path });
-      await page.locator('h1').first().waitFor();
-      await page.waitForTimeout(450);
-      await look(page, `${name}-${tag}`);
-      assert.equal(await page.locator('img[src=x], main script').count(), 0, 'text of the server became markup');
-      await done();
+  async first() {
+    const mock = await startMock({ firstRun: true });
+    const page = await open(mock, { expected: ['422'] });
+    await page.getByRole('heading', { name: 'Set up this Outpost' }).waitFor();
+    await page.getByLabel('Password', { exact: true }).fill('abc');
+    await page.getByText('At least 8 characters; you have 3').waitFor();
+    await shot(page, 'first-run-weak');
+    await page.getByRole('button', { name: 'Suggest a pass-phrase' }).click();
+    await page.getByText(/About \d+ bits/).waitFor();
+    await shot(page, 'first-run');
+    await page.getByRole('button', { name: 'Create account' }).click();
+    await page.getByText('Waiting starts when there is a group.').waitFor();
+    await shot(page, 'welcome-1');
+    await page.getByRole('button', { name: 'Create group' }).click();
+    await page.getByRole('button', { name: 'Copy' }).waitFor();
+    await shot(page, 'welcome-2');
+    const before = Date.now();
+    mock.addDevice();
+    await page.getByText('bench-1 is connected.').waitFor();
+    console.log(`  the device stood on the page ${Date.now() - before} ms after it connected`);
+    await shot(page, 'welcome-3');
+    await page.getByRole('link', { name: 'Open the device' }).click();
+    await page.getByRole('tab', { name: 'Terminal' }).waitFor();
+    await mock.close();
+  },
+
+  async pages() {
+    const mock = await startMock({ devices: 60 });
+    const device = [...mock.world.nodes.values()][0];
+    const key = device._id.split('/').at(-1);
+    const group = [...mock.world.groups.keys()][0].split('/').at(-1);
+    const ugroup = Object.keys(mock.world.ugroups)[0].split('/').at(-1);
+    const views = {
+      devices: ['app/devices', '60 devices'],
+      device: [`app/devices/${key}`, 'AMD Ryzen'],
+      'device-events': [`app/devices/${key}/events`, null],
+      'add-device': [`app/add-device/${group}`, 'SHA-256 of the script'],
+      groups: ['app/groups', 'Workshop'],
+      group: [`app/groups/${group}`, 'Members'],
+      events: ['app/events', 'Account login'],
+      users: ['app/users', 'anna@example.net'],
+      user: ['app/users/anna', 'Server rights'],
+      'user-groups': ['app/user-groups', 'Operations'],
+      'user-group': [`app/user-groups/${ugroup}`, 'Add members'],
+      account: ['app/account', 'Firefox'],
+      server: ['app/server', 'Agent identity'],
+    };
+    for (const [size, sizeName] of [[DESK, 'desk'], [PHONE, 'phone']]) {
+      for (const theme of ['dark', 'light']) {
+        const page = await open(mock, { size, theme, path: 'app/devices' });
+        for (const [name, [path, words]] of Object.entries(views)) {
+          await page.goto(`http://127.0.0.1:${mock.port}/${path}`);
+          await page.locator('[aria-busy=true], p:text-is("Loading…")').first().waitFor({ state: 'hidden' });
+          if (words && sizeName === 'desk') await page.getByText(words).first().waitFor();
+          await shot(page, `${name}-${sizeName}-${theme}`);
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          if (wide > 0) problems.push(`${name} at ${sizeName} is ${wide} px wider than the screen`);
+        }
+        await page.context().close();
+      }
     }
-  }
-  await mock.close();
-});
+    await mock.close();
+  },
 
-await part('overlays', async () => {
-  const mock = await startMock({ devices: 48 });
-  for (const { size, theme, tag } of views) {
-    const { page, done } = await open(mock, { size, theme, path: 'app/devices' });
-    await page.locator('[role=grid]').waitFor();
-    await page.keyboard.press('Control+k');
-    await page.getByRole('combobox').fill('srv');
-    await look(page, `palette-${tag}`);
-    await page.keyboard.press('Escape');
+  async keys() {
+    const mock = await startMock({ devices: 60 });
+    const page = await open(mock, { path: 'app/devices' });
+    await page.locator('[role=grid], [role=treegrid]').waitFor();
     await page.keyboard.press('?');
     await page.getByRole('heading', { name: 'Keyboard shortcuts' }).waitFor();
-    await look(page, `keys-${tag}`);
+    await shot(page, 'keys');
     await page.keyboard.press('Escape');
+    await page.keyboard.press('Control+k');
+    await page.getByRole('combobox').fill('ws-');
+    await page.getByRole('option').first().waitFor();
+    await shot(page, 'palette');
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('/');
+    await page.keyboard.type('onerror');
+    await page.getByText('1 of 60 devices').waitFor();
+    await shot(page, 'hostile-name');
+    await page.keyboard.press('Escape');
+    await page.locator('[role=grid], [role=treegrid]').focus();
+    await page.keyboard.press('Home');
+    for (const key of ['ArrowDown', 'x', 'ArrowDown', 'x', 'ArrowDown']) await page.keyboard.press(key);
+    await page.getByText('2 selected').waitFor();
+    await shot(page, 'selected');
+    await page.getByRole('button', { name: 'Move…', exact: true }).click();
+    await page.getByLabel('Move to').selectOption({ label: 'Workshop' });
+    await shot(page, 'move');
+    await page.getByRole('button', { name: 'Move', exact: true }).click();
+    await page.getByText('2 devices moved to Workshop.').waitFor();
+    await page.keyboard.press('Enter');
+    await page.getByRole('tab', { name: 'General' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.waitForURL('**/app/devices');
+    // Removal says what happens, and the row goes.
+    const name = 'ws-01';
+    const target = [...mock.world.nodes.values()][0];
+    await page.goto(`http://127.0.0.1:${mock.port}/?viewmode=10&gotonode=${target._id.split('/').at(-1)}`);
+    await page.getByRole('button', { name: `Actions for ${target.name}` }).last().click();
+    await page.getByRole('menuitem', { name: 'Remove…' }).waitFor();
+    await shot(page, 'menu');
+    await page.getByRole('menuitem', { name: 'Remove…' }).click();
+    await shot(page, 'remove');
+    await page.getByRole('button', { name: 'Remove', exact: true }).click();
+    await page.getByText('59 devices').waitFor();
+    assert(name);
+    // The server goes and comes back: the bar says so, and the list is fresh again.
+    mock.dropSockets();
+    await page.waitForFunction(() => document.querySelector('nav [title=Connected]') !== null, null, { timeout: 10_000 });
+    await mock.close();
+    await page.getByText(/Reconnecting/).waitFor();
+    await shot(page, 'lost');
+  },
+
+  async members() {
+    const mock = await startMock({ devices: 12 });
+    const group = [...mock.world.groups.keys()][0].split('/').at(-1);
+    const page = await open(mock, { path: `app/groups/${group}` });
+    await page.getByRole('button', { name: 'Add member' }).click();
+    await page.getByLabel('User or user group').selectOption({ label: 'carla' });
+    await page.getByLabel('Chosen rights').check();
+    await page.getByLabel('Run commands').uncheck();
+    await shot(page, 'rights');
+    await page.getByRole('button', { name: 'Add', exact: true }).click();
+    await page.getByRole('link', { name: 'carla' }).waitFor();
+    assert.equal(mock.world.groups.get(`mesh//${group}`).links['user//carla'].rights & 131072, 0);
     await page.goto(`http://127.0.0.1:${mock.port}/app/users`);
     await page.getByRole('button', { name: 'Add user' }).click();
-    await page.getByRole('dialog').waitFor();
-    await look(page, `add-user-${tag}`);
-    await page.goto(`http://127.0.0.1:${mock.port}/app/groups/${keyOf([...mock.world.groups.keys()][0])}`);
-    await page.getByRole('button', { name: 'Add member' }).click();
-    await page.getByRole('dialog').waitFor();
-    await look(page, `rights-${tag}`);
-    await done();
-  }
-  await mock.close();
-});
+    await page.getByLabel('User name').fill('frida');
+    await page.getByRole('button', { name: 'Suggest a pass-phrase' }).click();
+    await page.getByText(/About \d+ bits/).waitFor();
+    await shot(page, 'add-user');
+    await page.getByRole('button', { name: 'Add', exact: true }).click();
+    await page.getByRole('link', { name: 'frida' }).waitFor();
+    await page.goto(`http://127.0.0.1:${mock.port}/app/account`);
+    await page.getByLabel('Current password').fill('not it');
+    await page.getByLabel('New password').fill('a quiet harbour at noon');
+    await page.getByRole('button', { name: 'Change password' }).click();
+    await page.getByText('The current password is not correct.').waitFor();
+    await page.getByRole('button', { name: 'End session' }).click();
+    await page.getByText('The session was ended.').waitFor();
+    await mock.close();
+  },
 
-await part('list', async () => {
-  const mock = await startMock({ devices: 48 });
-  const { page, done } = await open(mock, { path: 'app/devices' });
-  await page.locator('[role=grid] [role=row]').first().waitFor();
-  // The keyboard alone: filter, open, return.
-  await page.keyboard.press('/');
-  await page.keyboard.type('pi-');
-  await page.waitForTimeout(200);
-  const names = await page.locator('[role=grid] [role=row][aria-selected]').allInnerTexts();
-  assert.ok(names.length > 0 && names.every((name) => name.includes('pi-')), `the filter shows ${names.join()}`);
-  await page.keyboard.press('ArrowDown');
-  await page.keyboard.press('x');
-  await page.getByText('1 selected').first().waitFor();
-  await look(page, 'list-selected-desktop-dark');
-  await page.keyboard.press('Enter');
-  await page.waitForURL(/app\/devices\/.+/);
-  // Live: an agent goes, the row says so without a reload.
-  const open0 = [...mock.world.nodes.values()].find((one) => one.conn);
-  await page.goto(`http://127.0.0.1:${mock.port}/?viewmode=10&gotonode=${keyOf(open0._id)}`);
-  await page.getByText(/Online since/).first().waitFor();
-  mock.control.event({ action: 'nodeconnect', meshid: open0.meshid, nodeid: open0._id, conn: 0, pwr: 0, nolog: 1, id: 0.5 });
-  await page.getByText(/Last seen/).first().waitFor({ timeout: 1000 });
-  // The connection goes and comes back.
-  await page.goto(`http://127.0.0.1:${mock.port}/app/devices`);
-  await page.locator('[role=grid]').waitFor();
-  mock.dropSockets();
-  await page.getByText(/Reconnecting/).first().waitFor();
-  await page.getByText(/Reconnecting/).first().waitFor({ state: 'detached', timeout: 10_000 });
-  await done();
-  await mock.close();
-});
-
-await part('terminal', async () => {
-  const mock = await startMock({ devices: 12 });
-  const node = [...mock.world.nodes.values()].find((one) => one.conn);
-  for (const { size, theme, tag } of views) {
-    const { page, done } = await open(mock, { size, theme, path: `app/devices/${keyOf(node._id)}/terminal` });
-    await page.locator('.xterm-rows').getByText('Last login').waitFor();
-    await page.locator('.xterm-helper-textarea').focus();
-    for (const line of ['uname', 'ls', 'utf8', 'colours']) {
-      await page.keyboard.type(line);
-      await page.keyboard.press('Enter');
-    }
-    await page.locator('.xterm-rows').getByText('世界').waitFor();
-    await page.waitForTimeout(400);
-    await look(page, `terminal-${tag}`);
-    await done();
-  }
-  await mock.close();
-});
-
-await part('flood', async () => {
-  for (const ignoresAcks of [false, true]) {
-    const mock = await startMock({ devices: 4 });
-    if (ignoresAcks) {
+  async terminal() {
+    for (const [size, theme, name] of [[DESK, 'dark', 'terminal-desk-dark'], [DESK, 'light', 'terminal-desk-light'], [PHONE, 'dark', 'terminal-phone-dark']]) {
+      const mock = await startMock({ devices: 12 });
+      const key = [...mock.world.nodes.values()][0]._id.split('/').at(-1);
+      const page = await open(mock, { size, theme, path: `app/devices/${key}/terminal` });
+      const screen = page.locator('.xterm-rows');
+      await screen.getByText('Last login').waitFor();
+      await page.keyboard.type('ls\rcolours\rutf8\runame\r');
+      await screen.getByText('世界').waitFor();
+      await screen.getByText('6.12.48').waitFor();
+      await shot(page, name);
+      if (size === DESK && theme === 'dark') await exercise(page, screen);
+      await page.context().close();
       await mock.close();
     }
-    const server = ignoresAcks ? await startMock({ devices: 4, ignoresAcks: true }) : mock;
-    const node = [...server.world.nodes.values()].find((one) => one.conn);
-    const { page, done } = await open(server, { path: `app/devices/${keyOf(node._id)}/terminal` });
+    // An agent that ignores acknowledgements: output may be skipped, the page must stay alive.
+    const mock = await startMock({ devices: 12, ignoresAcks: true });
+    const key = [...mock.world.nodes.values()][0]._id.split('/').at(-1);
+    const page = await open(mock, { path: `app/devices/${key}/terminal` });
     await page.locator('.xterm-rows').getByText('Last login').waitFor();
-    await page.locator('.xterm-helper-textarea').focus();
-    await page.evaluate(() => {
-      window.longest = 0;
-      let last = performance.now();
-      const frame = (now) => {
-        window.longest = Math.max(window.longest, now - last);
-        last = now;
-        requestAnimationFrame(frame);
-      };
-      requestAnimationFrame(frame);
+    const longest = await watchFrames(page, async () => {
+      await page.keyboard.type('flood 100\r');
+      await page.waitForTimeout(500);
+      await prompted(page);
     });
-    const amount = 100;
-    const start = Date.now();
-    await page.keyboard.type(`flood ${amount}`);
-    await page.keyboard.press('Enter');
-    await page.waitForTimeout(500);
-    // Finished when a prompt follows the last line of the flood.
-    await page.waitForFunction(() => {
-      const lines = [...document.querySelectorAll('.xterm-rows > div')].map((one) => one.textContent ?? '').filter((one) => one.trim());
-      return /# *$/.test(lines.at(-1) ?? '') && !/flood/.test(lines.at(-1) ?? '');
-    }, null, { timeout: 180_000 });
-    const seconds = (Date.now() - start) / 1000;
-    const longest = await page.evaluate(() => window.longest);
-    const heap = await page.evaluate(() => performance.memory?.usedJSHeapSize ?? 0);
-    console.log(`     ${amount} MB ${ignoresAcks ? 'without' : 'with'} flow control in ${seconds.toFixed(1)} s, longest frame ${longest.toFixed(0)} ms, heap ${(heap / 1048576).toFixed(0)} MiB`);
-    assert.ok(longest < 1000, `a frame took ${longest} ms`);
-    await page.keyboard.type('uname');
-    await page.keyboard.press('Enter');
-    await page.locator('.xterm-rows').getByText('x86_64').last().waitFor({ timeout: 5000 });
-    await done();
-    await server.close();
-  }
-});
+    console.log(`  100 MB from an agent without flow control: longest frame ${longest} ms`);
+    assert(longest < 1000, 'the page froze');
+    await mock.close();
+  },
 
-await part('ten-thousand', async () => {
-  const mock = await startMock({ devices: 10_000, churn: true });
-  const { page, done } = await open(mock, { path: 'app/devices' });
-  const grid = page.locator('[role=grid]');
-  await grid.locator('[role=row]').nth(5).waitFor();
-  await page.waitForTimeout(1500);
-  const frames = await page.evaluate(async () => {
-    const grid = document.querySelector('[role=grid]');
-    const scroller = [grid, ...grid.querySelectorAll('*'), ...(function* () { for (let up = grid.parentElement; up; up = up.parentElement) yield up; })()].find((one) => one.scrollHeight > one.clientHeight + 100 && getComputedStyle(one).overflowY !== 'visible');
-    const gaps = [];
+  async many() {
+    const mock = await startMock({ devices: 10_000, churn: true });
+    const page = await open(mock, { path: 'app/devices' });
+    await page.getByText('10,000 devices').waitFor();
+    await page.locator('[role=grid], [role=treegrid]').waitFor();
+    await shot(page, 'many');
+    const measure = () => page.evaluate(async () => {
+      const grid = document.querySelector('[role=grid], [role=treegrid]');
+      const times = [];
+      let last = performance.now();
+      for (let step = 0; step < 300; step += 1) {
+        grid.scrollTop += 700;
+        await new Promise(requestAnimationFrame);
+        const now = performance.now();
+        times.push(now - last);
+        last = now;
+      }
+      return { times: times.sort((a, b) => a - b), rows: document.querySelectorAll('[role=row]').length, top: grid.scrollTop };
+    });
+    const frames = await measure();
+    const at = (share) => frames.times[Math.floor(frames.times.length * share)].toFixed(1);
+    console.log(`  10,000 devices, 400 events a second, 300 scroll steps: frame median ${at(0.5)} ms, 95 % ${at(0.95)} ms, longest ${frames.times.at(-1).toFixed(1)} ms, ${frames.rows} rows in the page`);
+    assert(frames.rows < 120, 'rows out of sight are in the page');
+    assert(frames.top > 100_000, 'the list did not scroll');
+    const typed = await page.evaluate(async () => {
+      const field = document.querySelector('input[type=search]');
+      const started = performance.now();
+      field.value = 'srv-09';
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+      await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+      return performance.now() - started;
+    });
+    console.log(`  filtering 10,000 devices took ${typed.toFixed(0)} ms`);
+    const longest = await watchFrames(page, () => page.waitForTimeout(3000));
+    console.log(`  longest frame in 3 s of 400 events a second: ${longest} ms`);
+    await mock.close();
+  },
+};
+
+async function watchFrames(page, during) {
+  await page.evaluate(() => {
     let last = performance.now();
-    const end = last + 5000;
-    while (last < end) {
-      scroller.scrollTop += 180;
-      if (scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - 10) scroller.scrollTop = 0;
-      const now = await new Promise(requestAnimationFrame);
-      gaps.push(now - last);
+    window.longest = 0;
+    const watch = () => {
+      const now = performance.now();
+      window.longest = Math.max(window.longest, now - last);
       last = now;
-    }
-    return { gaps: gaps.slice(2), rows: document.querySelectorAll('[role=row]').length, height: scroller.scrollHeight };
+      window.watching = requestAnimationFrame(watch);
+    };
+    watch();
   });
-  const sorted = frames.gaps.toSorted((a, b) => a - b);
-  const at = (share) => sorted[Math.floor(sorted.length * share)];
-  console.log(`     10,000 devices, 400 changes a second: ${sorted.length} frames in 5 s, median ${at(0.5).toFixed(1)} ms, 95 % ${at(0.95).toFixed(1)} ms, longest ${sorted.at(-1).toFixed(1)} ms; ${frames.rows} rows in the document`);
-  assert.ok(frames.rows < 120, `${frames.rows} rows in the document`);
-  assert.ok(frames.height > 300_000, `the list is only ${frames.height} px high`);
-  // Not a race: a software-rendered, shared machine must still stay usable.
-  assert.ok(at(0.5) < 50, `the median frame took ${at(0.5)} ms`);
-  await look(page, 'ten-thousand-desktop-dark');
-  const filter = page.getByRole('searchbox').first();
-  const start = Date.now();
-  await filter.fill('ws-0001');
-  await page.waitForFunction(() => document.querySelectorAll('[role=grid] [role=row][aria-selected]').length < 12);
-  console.log(`     filtering them took ${Date.now() - start} ms`);
-  await done();
-  await mock.close();
-});
+  await during();
+  return page.evaluate(() => (cancelAnimationFrame(window.watching), Math.round(window.longest)));
+}
 
+/** The shell waits again: its prompt is the last thing on the screen. */
+const prompted = (page) =>
+  page.waitForFunction(
+    () => {
+      const rows = [...document.querySelectorAll('.xterm-rows > div')].map((row) => row.textContent.replaceAll('\u00a0', ' ').trim()).filter(Boolean);
+      return /^root@\S+#$/.test(rows.at(-1) ?? '') && /again|brown|skipped|the/.test(rows.at(-2) ?? '');
+    },
+    null,
+    { timeout: 90_000 },
+  );
+
+async function exercise(page, screen) {
+  // True colours reach the screen although style attributes are forbidden.
+  const colours = await page.evaluate(() => new Set([...document.querySelectorAll('.xterm-rows span')].map((span) => getComputedStyle(span).backgroundColor)).size);
+  assert(colours > 40, `only ${colours} colours on screen`);
+  const started = Date.now();
+  const longest = await watchFrames(page, async () => {
+    await page.keyboard.type('flood 100\r');
+    await page.waitForTimeout(500);
+    await prompted(page);
+  });
+  console.log(`  100 MB through the terminal in ${((Date.now() - started) / 1000).toFixed(1)} s, longest frame ${longest} ms`);
+  assert(longest < 1000, 'the page froze');
+  await page.keyboard.press('Control+Shift+F');
+  await page.getByRole('searchbox', { name: 'Find in terminal' }).fill('lazy');
+  await page.getByText(/\d+ \/ 1000/).waitFor();
+  await shot(page, 'terminal-find');
+  await page.keyboard.press('Escape');
+  await page.locator('.xterm-screen').click({ button: 'right' });
+  await page.getByRole('menuitem', { name: /Paste/ }).waitFor();
+  await shot(page, 'terminal-menu');
+  await page.keyboard.press('Escape');
+  await page.evaluate(() => navigator.clipboard.writeText('uname'));
+  await page.locator('.xterm-screen').click({ button: 'right' });
+  await page.getByRole('menuitem', { name: /Paste/ }).click();
+  await screen.getByText(/# uname\s*$/).waitFor();
+  await page.keyboard.press('Enter');
+  await page.keyboard.type('exit\r');
+  await page.getByText('The session ended').waitFor();
+  await shot(page, 'terminal-ended');
+  await page.keyboard.press('Enter');
+  await page.getByText('The session ended').waitFor({ state: 'hidden' });
+  await page.setViewportSize({ width: 1100, height: 700 });
+  await page.waitForTimeout(400);
+}
+
+let failed = false;
+for (const [name, step] of Object.entries(steps)) {
+  if (wanted.length > 0 && !wanted.includes(name)) continue;
+  console.log(name);
+  try {
+    await step();
+  } catch (error) {
+    failed = true;
+    console.error(`  failed: ${error.stack ?? error}`);
+    for (const context of browser.contexts()) for (const page of context.pages()) await page.screenshot({ path: `${output}failed-${name}.png` }).catch(() => undefined);
+  }
+  for (const context of browser.contexts()) await context.close();
+}
 await browser.close();
-for (const problem of problems) console.error(`- ${problem}`);
-console.log(`${looked} views looked at, ${problems.length} problems`);
-process.exitCode = problems.length ? 1 : 0;
+for (const problem of [...new Set(problems)]) console.error(`problem: ${problem}`);
+console.log(failed || problems.length > 0 ? `${problems.length} problems` : 'all well');
+process.exit(failed || problems.length > 0 ? 1 : 0);

@@ -1,6 +1,6 @@
 /**
- * All devices and groups this account may see, kept current by events. The map is plain; `version` moves at
- * most once per animation frame, so a thousand events in a burst cost one redraw.
+ * All devices and groups this account may see, kept current by events. The map is plain; `version` moves on an
+ * animation frame and at most ten times a second, so a thousand events in a burst cost one redraw.
  */
 import type { Device, DeviceGroup, DeviceSessions, Link, LoggedEvent } from '../wire/protocol';
 
@@ -29,6 +29,9 @@ function describe(device: Device): Entry {
   const parts = [device.name, device.rname, device.host, device.ip, device.osdesc, device.desc, ...(device.tags ?? []), ...(device.users ?? [])];
   return { device, haystack: parts.filter(Boolean).join('\n').toLowerCase(), key: sortKey(device.name) };
 }
+
+/** The least time between two redraws: sorting 10,000 devices costs more than one frame can spare. */
+const REDRAW_MS = 100;
 
 export class Fleet {
   #entries = new Map<string, Entry>();
@@ -250,8 +253,15 @@ export class Fleet {
 
 /** Animation frames stop in a hidden page; a slow timer keeps the lists right there. */
 function browserFrame(run: () => void): void {
+  const wait = lastRedraw + REDRAW_MS - performance.now();
   if (document.hidden) setTimeout(run, 250);
-  else requestAnimationFrame(run);
+  else if (wait > 0) setTimeout(() => browserFrame(run), wait);
+  else
+    requestAnimationFrame((time) => {
+      lastRedraw = time;
+      run();
+    });
 }
+let lastRedraw = -REDRAW_MS;
 
 export const fleet = new Fleet();

@@ -41,8 +41,9 @@ class Live {
     on('reload', () => this.reloadSoon(0));
     on('close', (message) => this.#closed(String(message.cause ?? '')));
     on('stopped', (message) => this.#closed(String(message.msg ?? '')));
+    // A notice that answers a request belongs to the form that asked, which shows it itself.
     on('msg', (message) => {
-      if (message.type === 'notify' && typeof message.value === 'string' && message.tag !== 'account') {
+      if (message.type === 'notify' && typeof message.value === 'string' && message.responseid === undefined) {
         const title = typeof message.title === 'string' ? `${message.title}: ` : '';
         toasts.show(title + message.value);
       }

@@ -1,13 +1,13 @@
 /**
  * xterm draws with <style> elements and style attributes, which the page's content policy forbids. The same
- * rules through the CSS object model are allowed, so xterm gets a document whose elements take that way.
+ * rules through the CSS object model are allowed, so both are led that way.
  */
+import type { Terminal } from '@xterm/xterm';
 
-type AnyElement = HTMLElement & { setAttribute: (name: string, value: string) => void };
-
-/** A <style> whose text goes into an adopted sheet of the real document. */
-function sheetElement(document: Document): HTMLElement {
-  const element = document.createElement('style');
+/** Stands in for a <style>: its text goes into an adopted sheet of the document. */
+function sheetElement(): HTMLElement {
+  // A real <style> would be judged, and refused, even while it is empty.
+  const element = document.createElementNS('http://www.w3.org/1999/xhtml', 'template') as HTMLElement;
   const sheet = new CSSStyleSheet();
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   let content = '';
@@ -18,35 +18,39 @@ function sheetElement(document: Document): HTMLElement {
       sheet.replaceSync(rules);
     },
   });
-  const gone = (): void => {
-    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((one) => one !== sheet);
-  };
   element.remove = () => {
-    gone();
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((one) => one !== sheet);
     Element.prototype.remove.call(element);
   };
   return element;
 }
 
-function setAttribute(this: HTMLElement, name: string, value: string): void {
-  if (name === 'style') this.style.cssText = value;
-  else Element.prototype.setAttribute.call(this, name, value);
+/** `terminal.open(host)`, during which xterm makes all its <style> elements. */
+export function openStrictly(terminal: Terminal, host: HTMLElement): void {
+  styleSpansThroughCssom();
+  const original = document.createElement.bind(document);
+  document.createElement = ((tag: string, options?: ElementCreationOptions) =>
+    tag.toLowerCase() === 'style' ? sheetElement() : original(tag, options)) as typeof document.createElement;
+  try {
+    terminal.open(host);
+  } finally {
+    // The method of the prototype shows again.
+    Reflect.deleteProperty(document, 'createElement');
+  }
 }
 
-/** The document to hand to xterm as `documentOverride`. */
-export function strictDocument(document: Document): Document {
-  const createElement = (tag: string, options?: ElementCreationOptions): HTMLElement => {
-    if (tag.toLowerCase() === 'style') return sheetElement(document);
-    const element = document.createElement(tag, options) as AnyElement;
-    if (tag.toLowerCase() === 'span') element.setAttribute = setAttribute;
-    return element;
-  };
-  return new Proxy(document, {
-    get(target, property) {
-      if (property === 'createElement') return createElement;
-      const value: unknown = Reflect.get(target, property, target);
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+/**
+ * A true colour is written to the style attribute of a row's span. On spans, and nowhere else, that assignment
+ * becomes one to `style.cssText`, which means the same.
+ */
+function styleSpansThroughCssom(): void {
+  if (Object.hasOwn(HTMLSpanElement.prototype, 'setAttribute')) return;
+  Object.defineProperty(HTMLSpanElement.prototype, 'setAttribute', {
+    configurable: true,
+    writable: true,
+    value(this: HTMLElement, name: string, value: string) {
+      if (name === 'style') this.style.cssText = value;
+      else Element.prototype.setAttribute.call(this, name, value);
     },
-    set: (target, property, value) => Reflect.set(target, property, value, target),
   });
 }

@@ -6,8 +6,11 @@ export interface RowWindow {
   end: number;
 }
 
+/** Rows drawn beyond either edge, so that a quick scroll meets no blank. */
+export const OVERSCAN = 6;
+
 /** Rows `start..end` cover the viewport plus `overscan` rows on either side. Sizes are in CSS pixels. */
-export function rowWindow(scrollTop: number, viewport: number, rowHeight: number, count: number, overscan = 8): RowWindow {
+export function rowWindow(scrollTop: number, viewport: number, rowHeight: number, count: number, overscan = OVERSCAN): RowWindow {
   const first = Math.floor(Math.max(0, scrollTop) / rowHeight) - overscan;
   const last = Math.ceil((Math.max(0, scrollTop) + viewport) / rowHeight) + overscan;
   const end = Math.min(count, Math.max(0, last));

@@ -52,7 +52,7 @@ pub fn shortened(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
-/// Whether `text` is what [`line`] would leave of it.
+/// Whether `text` is what [`line()`] would leave of it.
 pub fn is_line(text: &str) -> bool {
     !text.chars().any(line_drops)
 }

@@ -239,6 +239,25 @@ fn command_4_after_command_1_does_not_authenticate_anybody() {
 }
 
 #[test]
+fn an_agent_believes_no_confirmation_from_a_server_it_does_not_know() {
+    let request = AuthRequest { tls_hash: hash(TLS_HASH), nonce: [3; 48] }.encode();
+    // The nonces are exchanged and the agent has proved itself, but the server has not.
+    let mut agent = AgentHandshake::new(agent_config());
+    agent.start();
+    assert_eq!(commands(&agent.receive(&request).unwrap().send), [Some(2)]);
+    let progress = agent.receive(&[0, 4]).unwrap();
+    assert_eq!((progress.state, progress.send), (AgentState::Waiting, vec![]));
+
+    // A server known by its TLS certificate cannot have seen our proof before it sent its nonce.
+    let config = AgentHandshakeConfig { trusted_tls_hash: Some(hash(TLS_HASH)), ..agent_config() };
+    let mut agent = AgentHandshake::new(config);
+    agent.start();
+    assert_eq!(agent.receive(&[0, 4]).unwrap().state, AgentState::Waiting);
+    let progress = agent.receive(&request).unwrap();
+    assert_eq!(commands(&progress.send), [Some(2)], "the proof is sent even so");
+}
+
+#[test]
 fn proof_and_information_may_come_in_any_order() {
     // Which of the agent's frames come when, by index: 0 is command 1, 1 command 2, 2 command 3.
     let nonces = (hash(AGENT_NONCE).0, hash(SERVER_NONCE).0);
@@ -414,6 +433,7 @@ fn texts_before_authentication_are_limited_and_cleaned() {
     server.receive(format!(r#"{{"action":"agentName","value":"{}"}}"#, "x".repeat(256)).as_bytes()).unwrap();
     server.receive(&[&[0, 31][..], &[b'x'; 2000]].concat()).unwrap();
     server.receive(br#"{"action":"agentName","value":"<b>\u001b[0m"}"#).unwrap();
+    server.receive(br#"{"action":"agentName","value":"a second name"}"#).unwrap();
     let (_, later) = agent_frames(&mut server);
     server.receive(later[0].as_bytes()).unwrap();
     let mut info = agent_config().info;

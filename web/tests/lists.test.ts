@@ -35,16 +35,16 @@ describe('the order of devices', () => {
 
 describe('rows in sight', () => {
   it('covers the viewport and no more than a margin', () => {
-    const range = rowWindow(36_000, 900, 36, 10_000);
+    const range = rowWindow(36_000, 900, 36, 10_000, 8);
     expect(range.start).toBeLessThanOrEqual(1000);
     expect(range.end).toBeGreaterThanOrEqual(1025);
     expect(range.end - range.start).toBeLessThan(60);
   });
 
   it('holds at both ends and for an empty list', () => {
-    expect(rowWindow(0, 900, 36, 3)).toEqual({ start: 0, end: 3 });
-    expect(rowWindow(-50, 900, 36, 0)).toEqual({ start: 0, end: 0 });
-    const past = rowWindow(1e9, 900, 36, 100);
+    expect(rowWindow(0, 900, 36, 3, 8)).toEqual({ start: 0, end: 3 });
+    expect(rowWindow(-50, 900, 36, 0, 8)).toEqual({ start: 0, end: 0 });
+    const past = rowWindow(1e9, 900, 36, 100, 8);
     expect(past.end).toBe(100);
     expect(past.start).toBeLessThanOrEqual(past.end);
   });

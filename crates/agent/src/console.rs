@@ -49,7 +49,7 @@ impl Console {
             "info" => info(context),
             "osinfo" => format!("{}\nLinux {} ({})", host::system(), host::kernel(), std::env::consts::ARCH),
             "netinfo" => network::summary(&network::interfaces()),
-            "sysinfo" => serde_json::to_string_pretty(&hardware::inventory().0).unwrap_or_default(),
+            "sysinfo" => hardware::inventory().0.to_string(),
             "users" => match logins::users() {
                 users if users.is_empty() => "nobody is logged in".to_owned(),
                 users => users.join("\n"),

@@ -45,6 +45,12 @@ pub struct EventQuery {
 }
 
 impl EventQuery {
+    /// Whether an event is of the reader's domain and of the wanted action.
+    pub fn matches(&self, event: &Map<String, Value>) -> bool {
+        event.get("domain").and_then(Value::as_str).is_none_or(|domain| domain == self.domain)
+            && self.action.as_ref().is_none_or(|action| event.get("action").is_some_and(|is| is == action))
+    }
+
     /// Index key of the events that a user caused.
     pub fn about_user(id: &str) -> String {
         format!("={id}")

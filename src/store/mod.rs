@@ -6,6 +6,7 @@
 //! no trace.
 
 mod engine;
+mod pending;
 mod redb_engine;
 mod transaction;
 mod writer;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 use crate::model::Directory;
 
 pub use engine::{Engine, EventQuery, Op, PowerChange, StoreError};
+use pending::Pending;
 pub use redb_engine::{RedbEngine, SCHEMA};
 pub use transaction::Transaction;
 use writer::{Head, Job, Writer};
@@ -40,6 +42,7 @@ pub enum Durability {
 /// The open store.
 pub struct Store {
     engine: Arc<dyn Engine>,
+    pending: Arc<Pending>,
     published: Arc<ArcSwap<Directory>>,
     head: Arc<Mutex<Head>>,
     writer: Writer,
@@ -62,8 +65,9 @@ impl Store {
         let directory = Arc::new(load(&*engine)?);
         let published = Arc::new(ArcSwap::new(directory.clone()));
         let head = Arc::new(Mutex::new(Head::new(directory)));
-        let writer = Writer::start(engine.clone(), published.clone(), head.clone());
-        Ok(Arc::new(Store { engine, published, head, writer }))
+        let pending = Arc::new(Pending::default());
+        let writer = Writer::start(engine.clone(), pending.clone(), published.clone(), head.clone());
+        Ok(Arc::new(Store { engine, pending, published, head, writer }))
     }
 
     /// The newest committed picture of people, groups and devices.
@@ -108,7 +112,7 @@ impl Store {
         &self,
         id: String,
     ) -> Result<Option<T>, StoreError> {
-        self.read(move |engine| match engine.get(&id)? {
+        self.read(move |pending, engine| match pending.get(engine, &id)? {
             Some(json) => parse(&id, &json).map(Some),
             None => Ok(None),
         })
@@ -123,8 +127,8 @@ impl Store {
         &self,
         prefix: &'static str,
     ) -> Result<Vec<(String, T)>, StoreError> {
-        self.read(move |engine| {
-            let found = engine.with_prefix(prefix)?;
+        self.read(move |pending, engine| {
+            let found = pending.with_prefix(engine, prefix)?;
             found.into_iter().map(|(id, json)| parse(&id, &json).map(|record| (id, record))).collect()
         })
         .await
@@ -135,7 +139,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`].
     pub async fn events(&self, query: EventQuery) -> Result<Vec<Map<String, Value>>, StoreError> {
-        self.read(move |engine| engine.events(&query)).await
+        self.read(move |pending, engine| pending.events(engine, &query)).await
     }
 
     /// Power changes of a device since a moment (Unix ms), oldest first.
@@ -144,7 +148,7 @@ impl Store {
     /// [`StoreError::Read`].
     pub async fn power(&self, device: &DeviceId, since: i64) -> Result<Vec<PowerChange>, StoreError> {
         let device = device.as_str().to_owned();
-        self.read(move |engine| engine.power(&device, since)).await
+        self.read(move |pending, engine| pending.power(engine, &device, since)).await
     }
 
     /// The engine, for the offline commands that print what is stored.
@@ -159,10 +163,10 @@ impl Store {
 
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&dyn Engine) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Pending, &dyn Engine) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let engine = self.engine.clone();
-        tokio::task::spawn_blocking(move || work(&*engine)).await.map_err(|_| StoreError::Closed)?
+        let (pending, engine) = (self.pending.clone(), self.engine.clone());
+        tokio::task::spawn_blocking(move || work(&pending, &*engine)).await.map_err(|_| StoreError::Closed)?
     }
 }
 

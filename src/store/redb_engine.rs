@@ -200,13 +200,7 @@ impl Engine for RedbEngine {
                 }
                 let Some(json) = events.get(key)? else { continue };
                 let Ok(body) = serde_json::from_slice::<Map<String, Value>>(json.value()) else { continue };
-                let of_domain =
-                    body.get("domain").and_then(Value::as_str).is_none_or(|domain| domain == query.domain);
-                let wanted = query
-                    .action
-                    .as_ref()
-                    .is_none_or(|action| body.get("action").is_some_and(|is| is == action));
-                if of_domain && wanted {
+                if query.matches(&body) {
                     found.push(body);
                     if found.len() == query.limit {
                         break;

@@ -273,6 +273,20 @@ async fn lazy_changes_are_seen_at_once_and_written_on_closing() {
         .await
         .expect("a write");
     assert!(store.directory().user(&bob()).is_some());
+    assert_eq!(store.power(&device_id(), 0).await.expect("history").len(), 1, "seen before it is written");
+    store
+        .write(Durability::Lazy, |change| {
+            change.put("lcx", "lastconnect", &json!({ "time": 1 }));
+            change.log(&Event::new("node", "agentlog", "").to(["*"]), 7);
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("a write");
+    let record: Option<serde_json::Map<String, serde_json::Value>> =
+        store.get("lcx".into()).await.expect("a read");
+    assert_eq!(record.expect("seen")["time"], 1);
+    let all = EventQuery { any_of: vec!["*".into()], domain: String::new(), action: None, limit: 9 };
+    assert_eq!(store.events(all).await.expect("events").len(), 1);
     store.close();
     drop(store);
     let store = Store::open(folder.path()).expect("the same store");

@@ -9,7 +9,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::Durability;
-use super::engine::{Engine, Op, StoreError};
+use super::engine::{Engine, StoreError};
+use super::pending::Pending;
 use crate::model::Directory;
 
 /// How long a lazy write may wait for company.
@@ -33,7 +34,7 @@ impl Head {
 
 /// One staged change on its way to the disk.
 pub(super) struct Job {
-    pub(super) ops: Vec<Op>,
+    pub(super) ops: Vec<super::engine::Op>,
     /// The picture after this change.
     pub(super) directory: Arc<Directory>,
     /// The epoch it was staged in: a job built on a picture that never came to be is refused.
@@ -56,11 +57,12 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(
         engine: Arc<dyn Engine>,
+        lazy: Arc<Pending>,
         published: Arc<ArcSwap<Directory>>,
         head: Arc<Mutex<Head>>,
     ) -> Writer {
         let (jobs, queue) = mpsc::channel();
-        let work = Work { engine, published, head, lazy: Vec::new(), lazy_due: None };
+        let work = Work { engine, published, head, lazy, lazy_due: None };
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || work.run(&queue))
@@ -91,7 +93,7 @@ struct Work {
     engine: Arc<dyn Engine>,
     published: Arc<ArcSwap<Directory>>,
     head: Arc<Mutex<Head>>,
-    lazy: Vec<Op>,
+    lazy: Arc<Pending>,
     lazy_due: Option<Instant>,
 }
 
@@ -122,7 +124,7 @@ impl Work {
             }
             self.take(group);
             let due = self.lazy_due.is_some_and(|due| due <= Instant::now());
-            if closing || due || self.lazy.len() >= LAZY_LIMIT {
+            if closing || due || self.lazy.lock().len() >= LAZY_LIMIT {
                 self.flush_lazy();
             }
             if closing {
@@ -143,20 +145,23 @@ impl Work {
             for job in group {
                 self.published.store(job.directory.clone());
                 self.lazy_due.get_or_insert_with(|| Instant::now() + LAZY_DELAY);
-                self.lazy.extend(job.ops.iter().cloned());
+                self.lazy.lock().extend(job.ops.iter().cloned());
                 job.answer(Ok(()));
             }
         }
     }
 
     fn commit(&mut self, mut group: Vec<Job>) {
-        let waiting = self.lazy.len();
+        // What is durable goes with all that waits: one sync for both.
+        // Readers wait meanwhile, so they never see a change both here and on the disk.
+        let mut ops = self.lazy.lock();
+        let waiting = ops.len();
         for job in &mut group {
-            self.lazy.append(&mut job.ops);
+            ops.append(&mut job.ops);
         }
-        match self.engine.commit(&self.lazy) {
+        match self.engine.commit(&ops) {
             Ok(()) => {
-                self.lazy.clear();
+                ops.clear();
                 self.lazy_due = None;
                 if let Some(last) = group.last() {
                     self.published.store(last.directory.clone());
@@ -168,7 +173,7 @@ impl Work {
             Err(error) => {
                 log::error!("{error}");
                 // What waited before stays for the next try; this group never happened.
-                self.lazy.truncate(waiting);
+                ops.truncate(waiting);
                 let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
                 head.directory = self.published.load_full();
                 head.epoch += 1;
@@ -181,20 +186,21 @@ impl Work {
     }
 
     fn flush_lazy(&mut self) {
-        if !self.lazy.is_empty() {
-            match self.engine.commit(&self.lazy) {
-                Ok(()) => self.lazy.clear(),
-                Err(error) => {
-                    log::error!("history could not be written: {error}");
-                    // Bounded: when the disk stays full the oldest history goes first.
-                    let excess = self.lazy.len().saturating_sub(LAZY_LIMIT / 2);
-                    self.lazy.drain(..excess);
-                    self.lazy_due = Some(Instant::now() + LAZY_DELAY);
-                    return;
-                }
+        let mut ops = self.lazy.lock();
+        self.lazy_due = None;
+        if ops.is_empty() {
+            return;
+        }
+        match self.engine.commit(&ops) {
+            Ok(()) => ops.clear(),
+            Err(error) => {
+                log::error!("history could not be written: {error}");
+                // Bounded: when the disk stays full the oldest history goes first.
+                let excess = ops.len().saturating_sub(LAZY_LIMIT / 2);
+                ops.drain(..excess);
+                self.lazy_due = Some(Instant::now() + LAZY_DELAY);
             }
         }
-        self.lazy_due = None;
     }
 }
 

@@ -118,6 +118,8 @@ pub async fn serve(site: Arc<Site>, listener: TcpListener, acceptor: TlsAcceptor
                 continue;
             }
         };
+        // An IPv4 peer of a dual-stack socket is shown as what it is.
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
         let Some(permit) = permits.take(remote.ip()) else {
             log::debug!("a connection from {remote} was dropped: too many that have not logged in");
             continue;

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::backoff::{Backoff, between};
 use crate::console::Console;
 use crate::dial::{self, Purpose};
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, own_ipv4_addresses};
 use crate::endpoint::Endpoint;
 use crate::identity::Identity;
 use crate::netlink::AddressWatch;
@@ -282,8 +282,6 @@ async fn stay_connected(context: &Arc<Context>, discovery: Option<&Discovery>) {
 
 /// Waits; less when the network changes or a server announces itself (which is returned).
 async fn pause(context: &Context, discovery: Option<&Discovery>, delay: Duration) -> Option<Endpoint> {
-    let mut changes = context.network_changes();
-    changes.mark_unchanged();
     let announcements = discovery.and_then(|discovery| discovery.listen().ok());
     let announced = async {
         match &announcements {
@@ -297,11 +295,25 @@ async fn pause(context: &Context, discovery: Option<&Discovery>, delay: Duration
             tokio::time::sleep(between(RETRY_AFTER_ANNOUNCEMENT.0, RETRY_AFTER_ANNOUNCEMENT.1)).await;
             Some(endpoint)
         }
-        Ok(()) = changes.changed() => {
+        () = addresses_changed(context) => {
             tokio::time::sleep(between(RETRY_AFTER_CHANGE.0, RETRY_AFTER_CHANGE.1)).await;
             None
         }
     }
+}
+
+/// Waits until the machine's own IPv4 addresses are others. On a host of containers links come and go all
+/// the time, which is no reason to hurry.
+async fn addresses_changed(context: &Context) {
+    let before = own_ipv4_addresses();
+    let mut changes = context.network_changes();
+    changes.mark_unchanged();
+    while changes.changed().await.is_ok() {
+        if own_ipv4_addresses() != before {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 struct Ended {
@@ -373,14 +385,11 @@ async fn better_way(
     avoid_until: Option<Instant>,
 ) {
     let (Some(discovery), false) = (discovery, way.local) else { return std::future::pending().await };
-    let mut changes = context.network_changes();
-    changes.mark_unchanged();
     loop {
         tokio::select! {
             () = tokio::time::sleep(between(LAN_SEARCH.0, LAN_SEARCH.1)) => {}
-            Ok(()) = changes.changed() => {
+            () = addresses_changed(context) => {
                 tokio::time::sleep(between(RETRY_AFTER_CHANGE.0, RETRY_AFTER_CHANGE.1)).await;
-                changes.mark_unchanged();
             }
         }
         let allowed = avoid_until.is_none_or(|until| Instant::now() >= until);

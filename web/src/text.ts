@@ -347,6 +347,11 @@ export const text = {
     pasteDenied: 'The browser did not allow reading the clipboard. Use Ctrl+Shift+V or Shift+Insert.',
     label: (name: string) => `Terminal of ${name}`,
     keys: 'Terminal keys',
+    touchKeys: 'Keys',
+    left: 'Left arrow',
+    right: 'Right arrow',
+    up: 'Up arrow',
+    down: 'Down arrow',
     loading: 'Loading the terminal…',
   },
   groups: {

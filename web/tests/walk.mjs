@@ -155,7 +155,7 @@ const steps = {
 
   async keys() {
     const mock = await startMock({ devices: 60 });
-    const page = await open(mock, { path: 'app/devices' });
+    const page = await open(mock, { path: 'app/devices', expected: ['ERR_CONNECTION_REFUSED'] });
     await page.locator('[role=grid], [role=treegrid]').waitFor();
     await page.keyboard.press('?');
     await page.getByRole('heading', { name: 'Keyboard shortcuts' }).waitFor();

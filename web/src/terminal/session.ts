@@ -67,6 +67,9 @@ export class TerminalSession {
   #drawn = 0;
   #acknowledged = 0;
   #skipped = 0;
+  #recorded = false;
+  /** The last thing the device said; when it closes then, that was the reason. */
+  #said = '';
 
   constructor(private readonly options: SessionOptions) {}
 
@@ -87,7 +90,7 @@ export class TerminalSession {
       socket.binaryType = 'arraybuffer';
       this.#socket = socket;
       socket.onmessage = (event) => this.#receive(event.data);
-      socket.onclose = () => this.#finish(this.#open && options.online() ? text.terminal.ended : options.online() ? text.terminal.noPairing : text.terminal.lost);
+      socket.onclose = () => this.#finish(!options.online() ? text.terminal.lost : this.#said || (this.#open ? text.terminal.ended : text.terminal.noPairing));
       this.#timers.push(setTimeout(() => !this.#open && this.end(text.terminal.silent), PAIRING_MS));
       const result = await options.ask({
         type: 'tunnel',
@@ -151,11 +154,12 @@ export class TerminalSession {
       if (frame !== 'c' && frame !== 'cr') return;
       const { cols, rows, user, onState } = this.options;
       this.#open = true;
+      this.#recorded = frame === 'cr';
       this.#socket?.send(JSON.stringify({ type: 'options', protocol: 1, cols, rows, window: WINDOW, ...(user ? { user } : {}) }));
       this.#socket?.send('1');
       this.#pulse();
       this.#beat = setInterval(() => this.#pulse(), RTT_EVERY_MS);
-      onState({ kind: 'open', since: this.#now(), recorded: frame === 'cr' });
+      onState({ kind: 'open', since: this.#now(), recorded: this.#recorded });
       return;
     }
     let message: { ctrlChannel?: unknown; type?: unknown; time?: unknown; msg?: unknown; msgid?: unknown };
@@ -174,8 +178,8 @@ export class TerminalSession {
         break;
       case 'console':
         // Consent prompts and reasons; an empty one means that all is well again.
-        if (typeof message.msg === 'string' && message.msg) this.options.onState({ kind: 'waiting', words: message.msg });
-        else this.options.onState({ kind: 'open', since: this.#now(), recorded: false });
+        this.#said = typeof message.msg === 'string' ? message.msg : '';
+        this.options.onState(this.#said ? { kind: 'waiting', words: this.#said } : { kind: 'open', since: this.#now(), recorded: this.#recorded });
         break;
       case 'close':
         this.end(text.terminal.ended);

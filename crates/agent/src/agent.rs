@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use crate::backoff::{Backoff, between};
 use crate::console::Console;
 use crate::dial::{self, Purpose};
-use crate::discovery::{Discovery, own_ipv4_addresses};
+use crate::discovery::{Discovery, live_addresses};
 use crate::endpoint::Endpoint;
 use crate::identity::Identity;
 use crate::netlink::AddressWatch;
@@ -302,14 +302,14 @@ async fn pause(context: &Context, discovery: Option<&Discovery>, delay: Duration
     }
 }
 
-/// Waits until the machine's own IPv4 addresses are others. On a host of containers links come and go all
-/// the time, which is no reason to hurry.
+/// Waits until the machine has other addresses, or the link of one of them (a cable, a radio) comes or
+/// goes. On a host of containers links without addresses do so all the time, which is no reason to hurry.
 async fn addresses_changed(context: &Context) {
-    let before = own_ipv4_addresses();
+    let before = live_addresses();
     let mut changes = context.network_changes();
     changes.mark_unchanged();
     while changes.changed().await.is_ok() {
-        if own_ipv4_addresses() != before {
+        if live_addresses() != before {
             return;
         }
     }

@@ -186,6 +186,22 @@ pub fn own_ipv4_addresses() -> Vec<Ipv4Addr> {
     own.into_iter().take(MAX_INTERFACES).collect()
 }
 
+/// Addresses by which this machine can reach others now: those of interfaces whose link is up. Link-local
+/// ones are left out, as every container's virtual link has one.
+pub fn live_addresses() -> BTreeSet<IpAddr> {
+    let Ok(addresses) = getifaddrs() else { return BTreeSet::new() };
+    let live = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+    addresses
+        .filter(|item| item.flags.contains(live) && !item.flags.contains(InterfaceFlags::IFF_LOOPBACK))
+        .filter_map(|item| {
+            let address = item.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            let v6 = || address.as_sockaddr_in6().map(|v6| v6.ip()).filter(|ip| !ip.is_unicast_link_local());
+            v4.or_else(|| v6().map(IpAddr::V6))
+        })
+        .collect()
+}
+
 /// Numbers of interfaces with a link-local IPv6 address.
 fn link_local_interfaces() -> Vec<u32> {
     let Ok(addresses) = getifaddrs() else { return Vec::new() };

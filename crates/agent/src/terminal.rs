@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use outpost_wire::tunnel::{Control, Options};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_websockets::Message;
 
 use crate::account::{Account, AccountError};
@@ -29,8 +30,12 @@ const INPUT_QUEUE: usize = 32;
 const INPUT_PIECE: usize = 4096;
 /// Answers to control messages that may wait while the socket is busy; more are dropped.
 const ANSWER_QUEUE: usize = 16;
-/// How long output may trickle on from background processes after the shell has ended.
+/// How long background processes may still write after the shell has ended. What is waiting by then is
+/// sent; it bounds time for those that write now and then, [`MAX_LAST_WORDS`] for those that never pause.
 const LINGER: Duration = Duration::from_millis(500);
+/// Output taken after the shell has ended, in bytes. What the shell itself left is at most the kernel's
+/// terminal buffer of 64 KiB.
+const MAX_LAST_WORDS: usize = 128 * 1024;
 /// Between the hang-up and the kill. Process numbers are not used again within it.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -201,9 +206,10 @@ async fn send_output<O: Sink<Message> + Unpin>(
     child: &mut Child,
 ) {
     let mut buffer = vec![0; MAX_PIECE];
-    let mut ended = false;
+    let (mut last_call, mut last_words) = (None, 0);
     loop {
         let room = flow.room();
+        let linger = tokio::time::sleep_until(last_call.unwrap_or_else(Instant::now));
         let message = tokio::select! {
             biased;
             Some(answer) = answers.recv() => Message::text(answer),
@@ -211,15 +217,22 @@ async fn send_output<O: Sink<Message> + Unpin>(
             output = pty.read(&mut buffer[..room]), if room > 0 => match output {
                 Ok(n) if n > 0 => {
                     flow.sent(n);
+                    if last_call.is_some() {
+                        last_words += n;
+                        if last_words > MAX_LAST_WORDS {
+                            return;
+                        }
+                    }
                     Message::binary(Bytes::copy_from_slice(&buffer[..n]))
                 }
                 _ => return,
             },
-            _ = child.wait(), if !ended => {
-                ended = true;
+            _ = child.wait(), if last_call.is_none() => {
+                last_call = Some(Instant::now() + LINGER);
                 continue;
             }
-            () = tokio::time::sleep(LINGER), if ended && room > 0 => return,
+            // Comes last, so it is taken only when nothing waits to be read.
+            () = linger, if last_call.is_some() && room > 0 => return,
         };
         if sink.send(message).await.is_err() {
             return;

@@ -201,6 +201,24 @@ async fn closing_the_tunnel_ends_what_ran_in_it() {
     wait_until("the command is gone", || !running()).await;
 }
 
+#[tokio::test]
+async fn a_background_job_does_not_keep_the_terminal_open() {
+    for job in ["for i in $(seq 300); do echo bg; sleep 0.1; done", "yes"] {
+        let (mut server, mut agent, _running) = connected(&[]).await;
+        let mut tunnel = terminal(&mut server, &mut agent, PLAIN).await;
+        tunnel.type_in(&format!("({job}) & echo last''words; exit\r")).await;
+        let output = async {
+            let mut output = String::new();
+            while let Some(message) = tunnel.next().await {
+                output.push_str(&String::from_utf8_lossy(message.as_payload()));
+            }
+            output
+        };
+        let output = tokio::time::timeout(PATIENCE, output).await.expect("closed in time");
+        assert!(output.contains("lastwords"), "{output}");
+    }
+}
+
 async fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {

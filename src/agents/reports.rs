@@ -240,7 +240,8 @@ fn deliver(site: &Site, device: &Device, message: AgentMsg) {
 }
 
 async fn log_entry(site: &Site, device: &Device, entry: AgentLog) {
-    if entry.msg.is_empty() {
+    // Sessions are logged by the relay, which counts their bytes; the agent's word on them would be a second.
+    if entry.msg.is_empty() || entry.msgid.is_some_and(|msgid| (9..=16).contains(&msgid)) {
         return;
     }
     let id_of =

@@ -70,7 +70,7 @@ async fn until_forbidden(site: &Arc<Site>, viewer: &Half) {
         tokio::time::sleep(RIGHTS_CHECK).await;
         let Some(device) = &viewer.device else { return };
         let rights = site.access(viewer.side.user()).and_then(|access| access.device_rights(device));
-        if !rights.is_some_and(|rights| check_protocol(rights, viewer.protocol).is_ok()) {
+        if rights.is_none_or(|rights| check_protocol(rights, viewer.protocol).is_err()) {
             return;
         }
     }

@@ -138,4 +138,7 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Write`].
     fn commit(&self, ops: &[Op]) -> Result<(), StoreError>;
+
+    /// Lets go of the storage: everything after this is [`StoreError::Closed`], whoever still holds the engine.
+    fn close(&self);
 }

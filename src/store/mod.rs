@@ -156,9 +156,11 @@ impl Store {
         &self.engine
     }
 
-    /// Writes everything that is still lazy and stops the writer. Later writes get [`StoreError::Closed`].
+    /// Writes everything that is still lazy and lets go of the file, whoever still holds this store: later
+    /// calls get [`StoreError::Closed`].
     pub fn close(&self) {
         self.writer.close();
+        self.engine.close();
     }
 
     async fn read<T: Send + 'static>(

@@ -2,6 +2,7 @@
 
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use redb::{
@@ -27,8 +28,10 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Version of the tables above and of the records in them.
 pub const SCHEMA: u64 = 1;
+/// A step from one schema to the next, in the transaction of the whole migration.
+type Migration = fn(&WriteTransaction) -> Result<(), redb::Error>;
 /// Steps from one schema to the next; step `n` leads from `n + 1` to `n + 2`.
-const MIGRATIONS: [fn(&WriteTransaction) -> Result<(), redb::Error>; (SCHEMA - 1) as usize] = [];
+const MIGRATIONS: [Migration; (SCHEMA - 1) as usize] = [];
 
 /// Bytes of page cache. redb's default is 1 GiB, far above this server's whole budget (12 MiB idle).
 const CACHE_BYTES: usize = 2 << 20;
@@ -38,8 +41,9 @@ type BackendFactory = Box<dyn Fn() -> Result<Box<dyn StorageBackend>, StoreError
 /// A redb file.
 pub struct RedbEngine {
     path: PathBuf,
-    /// `None` only while a failed database is being opened again.
+    /// `None` while a failed database is being opened again, and after closing.
     database: RwLock<Option<Database>>,
+    closed: AtomicBool,
     /// Set by tests to put a failing disk underneath.
     backend: Option<BackendFactory>,
 }
@@ -54,7 +58,8 @@ impl RedbEngine {
     }
 
     fn open_with(path: PathBuf, backend: Option<BackendFactory>) -> Result<RedbEngine, StoreError> {
-        let engine = RedbEngine { path, database: RwLock::new(None), backend };
+        let engine =
+            RedbEngine { path, database: RwLock::new(None), closed: AtomicBool::new(false), backend };
         let database = engine.open_database()?;
         engine.prepare(&database)?;
         *engine.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
@@ -248,6 +253,9 @@ impl Engine for RedbEngine {
     }
 
     fn commit(&self, ops: &[Op]) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
         // A failed reopening is tried again here, so a disk that recovers brings the store back.
         if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.reopen();
@@ -261,6 +269,11 @@ impl Engine for RedbEngine {
             self.reopen();
             StoreError::Write(error.to_string())
         })
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.database.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -56,9 +56,8 @@ pub(super) fn group_for(
     key: &str,
 ) -> Option<Arc<DeviceGroup>> {
     let directory = site.store.directory();
-    let live = |id: &GroupId| directory.group(id).filter(|group| group.deleted.is_none()).cloned();
     if let Ok(id) = GroupId::complete("", key)
-        && let Some(group) = live(&id)
+        && let Some(group) = directory.group(&id).filter(|group| group.deleted.is_none())
     {
         let locked =
             site.config.settings.lock_agent_download || site.config.domain(&group.domain).lock_agent_download;
@@ -70,13 +69,19 @@ pub(super) fn group_for(
         };
         return (!locked || member()).then(|| group.clone());
     }
+    invited_group(site, key)
+}
+
+/// The group that an invitation names, while it is good.
+pub(super) fn invited_group(site: &Site, cookie: &str) -> Option<Arc<DeviceGroup>> {
     let invitation =
-        outpost_wire::cookie::open(&site.keys.invitation, key, clock::now_seconds(), SHORT_INVITATION)
+        outpost_wire::cookie::open(&site.keys.invitation, cookie, clock::now_seconds(), SHORT_INVITATION)
             .ok()?;
     let text = |name: &str| invitation.get(name).and_then(Value::as_str);
     let is_invitation = invitation.get("a").and_then(Value::as_u64) == Some(4);
     let id = text("mid").filter(|_| is_invitation).or_else(|| text("m"))?;
-    live(&GroupId::complete("", id).ok()?)
+    let id = GroupId::complete("", id).ok()?;
+    site.store.directory().group(&id).filter(|group| group.deleted.is_none()).cloned()
 }
 
 /// `GET MeshServerRootCert.cer`.

@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 
-use super::downloads::{group_for, install_line};
-use super::request::{Connection, host};
+use super::downloads::{install_line, invited_group};
+use super::request::host;
 use crate::agents::AgentBinaries;
 use crate::site::Site;
 
@@ -53,15 +53,12 @@ fn frame(title: &str, content: &str) -> Html<String> {
 /// `GET agentinvite?c=<invitation>`.
 pub(super) async fn page(
     State(site): State<Arc<Site>>,
-    Extension(connection): Extension<Connection>,
     Extension(binaries): Extension<Arc<AgentBinaries>>,
     Query(invitation): Query<Invitation>,
     headers: HeaderMap,
 ) -> Response<Body> {
     let cookie = invitation.c.unwrap_or_default();
-    // A bare group id is no invitation.
-    let group = (cookie.len() > 64).then(|| group_for(&site, &connection, &headers, &cookie)).flatten();
-    let (Some(group), Some(host)) = (group, host(&headers)) else {
+    let (Some(group), Some(host)) = (invited_group(&site, &cookie), host(&headers)) else {
         let content = "<h1>This invitation is not valid</h1><p>It has expired, or the link is incomplete. \
                        Ask whoever sent it for a new one.</p>";
         return (StatusCode::NOT_FOUND, frame("Invitation", content)).into_response();

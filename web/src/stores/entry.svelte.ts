@@ -27,6 +27,12 @@ class Entry {
     this.fresh = fresh;
     this.notice = '';
     this.phase = 'inside';
+    void this.#refresh();
+  }
+
+  /** Someone who is logged in is told more about the server than a stranger. */
+  async #refresh(): Promise<void> {
+    this.boot = await http.bootstrap().catch(() => this.boot);
   }
 
   /** The session is over, by the user's wish or the server's. */

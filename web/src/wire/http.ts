@@ -2,16 +2,17 @@
 import { text } from '../text';
 
 export interface PasswordPolicy {
-  min?: number;
-  max?: number;
-  upper?: number;
-  lower?: number;
-  numeric?: number;
-  nonalpha?: number;
+  min?: number | null;
+  max?: number | null;
+  upper?: number | null;
+  lower?: number | null;
+  numeric?: number | null;
+  nonalpha?: number | null;
 }
 
 export interface Bootstrap {
-  server: { name: string; title: string; version: string; mode: 'lan' | 'wan' | 'hybrid'; addresses: string[]; port: number };
+  /** The version and the addresses are told to those who are logged in, and on the first run. */
+  server: { name: string | null; title: string; version?: string; mode: 'lan' | 'wan' | 'hybrid'; addresses: string[]; port: number };
   firstRun: boolean;
   newAccounts: boolean;
   passwordPolicy: PasswordPolicy;

@@ -1,0 +1,55 @@
+/** Every page, dark and light, at the desk and on a phone: axe, nothing wider than the screen, and pictures. */
+import { axe, DESK, open, PHONE, shot, URL_OF_SERVER } from '../browser.mjs';
+import { check, expect } from '../report.mjs';
+import { page as on } from '../words.mjs';
+import { openTerminal, prompted, type } from './terminal.mjs';
+
+/** Pages with the pictures' names that are kept. */
+const pages = (world) => [
+  ['devices', '/app/devices'],
+  ['device', world.deviceUrl],
+  ['device-events', `${world.deviceUrl}/events`],
+  ['terminal', `${world.deviceUrl}/terminal`],
+  ['add-device', '/app/add-device'],
+  ['groups', '/app/groups'],
+  ['users', '/app/users'],
+  ['events', '/app/events'],
+  ['account', '/app/account'],
+  ['server', '/app/server'],
+];
+
+export const everywhere = {
+  title: '13. Every page for everybody',
+  async run(world) {
+    const state = await world.list.context().storageState();
+    for (const [size, theme, look] of [[DESK, 'dark', 'dark'], [DESK, 'light', 'light'], [PHONE, 'dark', 'phone'], [PHONE, 'light', 'phone-light']]) {
+      await check(`axe finds nothing: ${look} at ${size.width}×${size.height}`, async () => {
+        const findings = [];
+        const judge = async (page, name) => {
+          await shot(page, world.output, `${name}-${look}`);
+          findings.push(...(await axe(page)).map((finding) => `${name}: ${finding}`));
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          if (wide > 0) findings.push(`${name} is ${wide} px wider than the screen`);
+        };
+        const stranger = await open(world.browser, '/', { size, theme });
+        await on.login(stranger).waitFor();
+        await judge(stranger, 'login');
+        await stranger.context().close();
+        const page = await open(world.browser, '/app/devices', { size, theme, state });
+        for (const [name, path] of pages(world)) {
+          await page.goto(URL_OF_SERVER + path);
+          await page.locator('[aria-busy=true], p:text-is("Loading…")').first().waitFor({ state: 'hidden' });
+          if (name === 'devices') await on.deviceLink(page, world.deviceName).waitFor();
+          if (name === 'terminal') {
+            await openTerminal(page);
+            await type(page, 'clear; ls --color=always /usr /etc/ssl; df -h --output=fstype,size,used,pcent /');
+            await prompted(page);
+          }
+          await judge(page, name);
+        }
+        await page.context().close();
+        expect(findings.length === 0, findings.join('\n'));
+      }, { seconds: 60 });
+    }
+  },
+};

@@ -1,0 +1,58 @@
+/** Where things are on the pages: the only file that knows the app's words. */
+
+/** The names by which `role` finds what we press, read and fill. */
+export const page = {
+  firstRun: (p) => p.getByRole('heading', { name: 'Set up this Outpost' }),
+  login: (p) => p.getByRole('heading', { name: /^Log in/ }),
+  userName: (p) => p.getByLabel('User name'),
+  password: (p) => p.getByLabel('Password', { exact: true }),
+  createAccount: (p) => p.getByRole('button', { name: 'Create account' }),
+  logIn: (p) => p.getByRole('button', { name: 'Log in' }),
+  /** Words below the password: `Very weak`, … */
+  judgement: (p) => p.locator('[aria-live=polite]').filter({ hasText: /weak|Fair|Good|Strong/i }).first(),
+  weak: /weak/i,
+  strong: /Good|Strong/,
+  tooShort: /At least \d+ characters/,
+
+  welcome: (p) => p.getByText('Three steps to your first device'),
+  groupName: (p) => p.getByLabel(/^(Group name|Name)$/),
+  createGroup: (p) => p.getByRole('button', { name: 'Create group' }),
+  createInDialog: (p) => p.getByRole('dialog').getByRole('button', { name: 'Create', exact: true }),
+  line: (p) => p.getByRole('group', { name: 'Linux' }),
+  filesTab: (p) => p.getByRole('tab', { name: 'Files' }),
+  inviteTab: (p) => p.getByRole('tab', { name: 'Invitation' }),
+  download: (p) => p.getByRole('link', { name: /^Download: Linux/ }),
+  settingsFile: (p) => p.getByRole('link', { name: 'Download the settings file' }),
+  createLink: (p) => p.getByRole('button', { name: 'Create link' }),
+  inviteLink: (p) => p.getByRole('group', { name: 'Invitation' }),
+  connected: (p, name) => p.getByText(`${name} is connected.`),
+  noDevices: (p) => p.getByText('No devices yet'),
+
+  device: (p, name) => p.getByRole('row').filter({ has: p.getByRole('link', { name, exact: true }) }),
+  deviceLink: (p, name) => p.getByRole('row').getByRole('link', { name, exact: true }),
+  state: (row, words) => row.getByRole('img', { name: words, exact: true }),
+  tab: (p, name) => p.getByRole('tab', { name, exact: true }),
+  deviceTitle: (p) => p.getByTitle('Rename', { exact: true }),
+  deviceName: (p) => p.getByLabel('Device name'),
+  general: (p) => p.getByRole('group', { name: 'General' }),
+  actions: (p, name) => p.getByRole('region', { name, exact: true }).getByRole('button', { name: `Actions for ${name}` }),
+  menuItem: (p, name) => p.getByRole('menuitem', { name }),
+  dialog: (p) => p.getByRole('dialog'),
+  inDialog: (p, name) => p.getByRole('dialog').getByRole('button', { name, exact: true }),
+  reconnecting: (p) => p.getByText(/^Reconnecting/),
+  removalWords: /history, notes and access rights are deleted/,
+
+  screen: (p) => p.locator('.xterm-rows'),
+  terminal: (p) => p.getByRole('region', { name: /^Terminal of/ }),
+  reconnect: (p) => p.getByRole('button', { name: 'Reconnect', exact: true }),
+  noTerminal: (p) => p.getByText('You may not use the terminal of this device.'),
+
+  addUser: (p) => p.getByRole('button', { name: 'Add user' }),
+  add: (p) => p.getByRole('dialog').getByRole('button', { name: 'Add', exact: true }),
+  askNewPassword: (p) => p.getByLabel('Ask for a new password at the next login'),
+  addMember: (p) => p.getByRole('button', { name: 'Add member' }),
+  who: (p) => p.getByLabel('User or user group'),
+  chosenRights: (p) => p.getByLabel('Chosen rights'),
+  right: (p, name) => p.getByRole('checkbox', { name, exact: true }),
+  noTerminalRight: 'No terminal',
+};

@@ -46,13 +46,23 @@ pub enum SessionEnd {
     NotAccepted,
     /// The socket failed.
     #[error("connection lost: {0}")]
-    Lost(#[from] tokio_websockets::Error),
+    Lost(tokio_websockets::Error),
     /// The server closed.
     #[error("the server closed the connection")]
     Closed,
     /// No sign of life.
     #[error("the server no longer answers")]
     Silent,
+}
+
+impl From<tokio_websockets::Error> for SessionEnd {
+    /// A server that ends without farewell (killed, or a proxy in between) has closed as well.
+    fn from(error: tokio_websockets::Error) -> Self {
+        match error {
+            tokio_websockets::Error::Io(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => Self::Closed,
+            error => Self::Lost(error),
+        }
+    }
 }
 
 /// A control channel whose two sides know each other.

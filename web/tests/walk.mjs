@@ -272,22 +272,24 @@ const steps = {
     await page.getByText('10,000 devices').waitFor();
     await page.locator('[role=grid], [role=treegrid]').waitFor();
     await shot(page, 'many');
-    const measure = () => page.evaluate(async () => {
+    const measure = (pixels) => page.evaluate(async (pixels) => {
       const grid = document.querySelector('[role=grid], [role=treegrid]');
       const times = [];
       let last = performance.now();
       for (let step = 0; step < 300; step += 1) {
-        grid.scrollTop += 700;
+        grid.scrollTop += pixels;
         await new Promise(requestAnimationFrame);
         const now = performance.now();
         times.push(now - last);
         last = now;
       }
       return { times: times.sort((a, b) => a - b), rows: document.querySelectorAll('[role=row]').length, top: grid.scrollTop };
-    });
-    const frames = await measure();
+    }, pixels);
+    const wheel = await measure(120);
+    console.log(`  10,000 devices, 400 events a second, scrolled as by a wheel: frame median ${wheel.times[150].toFixed(1)} ms, 95 % ${wheel.times[285].toFixed(1)} ms`);
+    const frames = await measure(700);
     const at = (share) => frames.times[Math.floor(frames.times.length * share)].toFixed(1);
-    console.log(`  10,000 devices, 400 events a second, 300 scroll steps: frame median ${at(0.5)} ms, 95 % ${at(0.95)} ms, longest ${frames.times.at(-1).toFixed(1)} ms, ${frames.rows} rows in the page`);
+    console.log(`  10,000 devices, 400 events a second, almost a screen for each frame: frame median ${at(0.5)} ms, 95 % ${at(0.95)} ms, longest ${frames.times.at(-1).toFixed(1)} ms, ${frames.rows} rows in the page`);
     assert(frames.rows < 120, 'rows out of sight are in the page');
     assert(frames.top > 100_000, 'the list did not scroll');
     const typed = await page.evaluate(async () => {

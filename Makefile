@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test build web server agent lint unit web-test fuzz e2e bench screenshots setup setup-test clean
+.PHONY: help run test build web server agent lint unit web-test fuzz e2e screenshots setup setup-test clean
 
 # What `make run` starts the server with; for example: make run ARGS="--port 8443 --redirport 8080"
 ARGS ?=
@@ -55,9 +55,6 @@ fuzz: ## Every parser against random input, FUZZ_SECONDS each
 
 e2e: ## The whole story: server, agent and browser in network namespaces (as root)
 	@scripts/test.sh e2e
-
-bench: build ## Figures beside the real MeshCentral, as ratios
-	@benches/run.sh
 
 screenshots: build ## The pictures in docs/screenshots
 	@OUTPOST_SCREENSHOTS=$(CURDIR)/docs/screenshots scripts/test.sh e2e

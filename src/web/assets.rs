@@ -1,4 +1,7 @@
 //! The browser app, embedded in the server, compressed beforehand.
+//!
+//! Of files that were compressed only the small form is carried: every browser takes it over HTTPS, and a
+//! client that names no encodings takes any (RFC 9110 §12.5.3).
 
 use std::borrow::Cow;
 
@@ -16,6 +19,13 @@ use super::router::not_found;
 
 #[derive(Embed)]
 #[folder = "web/dist"]
+#[exclude = "*.html"]
+#[exclude = "*.js"]
+#[exclude = "*.css"]
+#[exclude = "*.svg"]
+#[exclude = "*.json"]
+#[exclude = "*.txt"]
+#[exclude = "*.webmanifest"]
 struct Dist;
 
 /// The page of the app, for every address that is a view of it.
@@ -58,12 +68,23 @@ fn content_type(path: &str) -> &'static str {
 }
 
 fn answer(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    let plain = Dist::get(path)?;
-    let takes_brotli = header(headers, ACCEPT_ENCODING).split(',').any(|part| part.trim().starts_with("br"));
-    let packed = takes_brotli.then(|| Dist::get(&format!("{path}.br"))).flatten();
-    let hash = plain.metadata.sha256_hash();
+    let packed = Dist::get(&format!("{path}.br"));
+    let is_packed = packed.is_some();
+    let file = packed.or_else(|| Dist::get(path))?;
+    let accepted = headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let takes_brotli = |encodings: &str| {
+        encodings
+            .split(',')
+            .map(|part| part.split(';').next().unwrap_or_default().trim())
+            .any(|e| e == "br" || e == "*")
+    };
+    if is_packed && accepted.is_some_and(|encodings| !takes_brotli(encodings)) {
+        let text = "This file is only there compressed with brotli, which this client does not take.\n";
+        return Some((StatusCode::NOT_ACCEPTABLE, text).into_response());
+    }
+    let hash = file.metadata.sha256_hash();
     let tag: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{tag}{}\"", if packed.is_some() { "-br" } else { "" });
+    let tag = format!("\"{tag}\"");
     // Names of assets carry a hash of their content, so they never change.
     let caching =
         if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" };
@@ -75,14 +96,10 @@ fn answer(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     if header(headers, IF_NONE_MATCH) == tag {
         return response.status(StatusCode::NOT_MODIFIED).body(Body::empty()).ok();
     }
-    let data = match packed {
-        Some(packed) => {
-            response = response.header(CONTENT_ENCODING, "br");
-            packed.data
-        }
-        None => plain.data,
-    };
-    let body = match data {
+    if is_packed {
+        response = response.header(CONTENT_ENCODING, "br");
+    }
+    let body = match file.data {
         Cow::Borrowed(bytes) => Body::from(bytes),
         Cow::Owned(bytes) => Body::from(bytes),
     };

@@ -77,7 +77,7 @@ async fn secure(State(site): State<Arc<Site>>, request: Request, next: Next) -> 
     let sockets = own.map_or(String::new(), |host| format!(" wss://{host}"));
     let framing = if site.config.settings.allow_framing { "*" } else { "'self'" };
     let policy = format!(
-        "default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; \
+        "default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data: blob:; \
          object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors {framing}"
     );
     let headers = response.headers_mut();

@@ -19,9 +19,12 @@ use crate::auth::password;
 use crate::auth::session::COOKIE;
 use crate::clock;
 use crate::control;
-use crate::model::{SiteRights, User};
+use crate::model::{Event, SiteRights, User};
 use crate::site::Site;
 use crate::store::StoreError;
+
+/// `passchange` of an account that has to choose a new password (control-protocol §3.2).
+const MUST_CHANGE: i64 = -1;
 
 /// An error as pages show it beside the field it is about.
 pub(super) struct ApiError {
@@ -142,6 +145,9 @@ pub(super) async fn bootstrap(
 pub(super) struct Login {
     username: String,
     password: String,
+    /// A new password, when the account has to choose one.
+    #[serde(rename = "newPassword")]
+    new_password: Option<String>,
 }
 
 /// `POST api/login`.
@@ -155,9 +161,43 @@ pub(super) async fn login(
     check_origin(&site, &headers)?;
     let remote = connection.remote.ip().to_canonical();
     let browser = user_agent(&headers);
-    let user = by_password(&site, login.username.trim(), &login.password, remote, browser).await?;
+    let mut user = by_password(&site, login.username.trim(), &login.password, remote, browser).await?;
+    if user.passchange == Some(MUST_CHANGE) {
+        user = choose_password(&site, &user, &login).await?;
+    }
     let user = authentication::note_login(&site, &user, remote, browser).await?;
     Ok(logged_in(&site, &user, remote, browser, StatusCode::OK))
+}
+
+/// Sets the new password of an account that has to choose one before it is let in.
+async fn choose_password(site: &Site, user: &User, login: &Login) -> Result<Arc<User>, ApiError> {
+    let Some(new) = &login.new_password else {
+        let message = "An administrator asks you to choose a new password";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "password-change", message));
+    };
+    let mut unmet = password::unmet(&site.config.domain("").password, new);
+    if *new == login.password {
+        unmet.push("Another password than the one you have".into());
+    }
+    if !unmet.is_empty() {
+        return Err(ApiError::field("newPassword", unmet.join(". ")));
+    }
+    let hash = site.hash_password(new.clone()).await;
+    site.change(|change| {
+        let stored = change.directory().user(&user.id).ok_or(LoginError::BadCredentials)?;
+        let mut user = (**stored).clone();
+        user.salt = Some(hash.salt);
+        user.hash = Some(hash.hash);
+        user.passchange = Some(clock::now_seconds());
+        let user = change.put_user(user);
+        let event = Event::new("user", "accountchange", &user.domain)
+            .by(&user)
+            .with("account", control::safe_user(&user))
+            .says(74, &[&user.name], format!("Password of {} changed", user.name))
+            .to_account(&user.id);
+        Ok((user, vec![event]))
+    })
+    .await
 }
 
 fn logged_in(

@@ -135,6 +135,24 @@ async fn changing_the_password_ends_the_other_sessions() {
 }
 
 #[tokio::test]
+async fn an_account_that_must_change_its_password_gets_in_only_with_a_new_one() {
+    let server = TestServer::start().await;
+    let mut control = server.admin().await.control().await;
+    server.member(&mut control, "bob").await;
+    let asked = control.ask(json!({ "action": "edituser", "userid": "bob", "resetNextLogin": true })).await;
+    assert_eq!(asked["result"], "ok");
+    let mut bob = Browser::new(server.address);
+    let refused = bob.login("bob", PASSWORD).await;
+    assert_eq!(refused.json()["error"]["code"], "password-change");
+    let with = |new: &str| json!({ "username": "bob", "password": PASSWORD, "newPassword": new });
+    let same = bob.post("/api/login", with(PASSWORD)).await;
+    assert_eq!(same.json()["error"]["field"], "newPassword");
+    assert_eq!(bob.post("/api/login", with("abc")).await.json()["error"]["field"], "newPassword");
+    assert_eq!(bob.post("/api/login", with("a better password")).await.status, StatusCode::OK);
+    assert_eq!(bob.login("bob", "a better password").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn logging_out_and_locking_close_open_pages() {
     let server = TestServer::start().await;
     let admin = server.admin().await;

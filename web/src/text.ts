@@ -58,6 +58,7 @@ export const text = {
     heading: (server: string) => `Log in to ${server}`,
     username: 'User name',
     password: 'Password',
+    newPassword: 'New password',
     submit: 'Log in',
     busy: 'Checking…',
     show: 'Show password',

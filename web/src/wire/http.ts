@@ -86,7 +86,9 @@ async function call<T>(method: 'GET' | 'POST', path: string, body?: unknown): Pr
 
 export const http = {
   bootstrap: () => call<Bootstrap>('GET', 'api/bootstrap'),
-  login: (username: string, password: string) => call<{ user: { _id: string; name: string } }>('POST', 'api/login', { username, password }),
+  /** `newPassword` goes along when the server has asked for one (error code `password-change`). */
+  login: (username: string, password: string, newPassword?: string) =>
+    call<{ user: { _id: string; name: string } }>('POST', 'api/login', { username, password, newPassword }),
   logout: () => call<unknown>('POST', 'api/logout', {}),
   createAccount: (account: { username: string; email?: string; password: string }) =>
     call<{ user: { _id: string; name: string } }>('POST', 'api/account', account),

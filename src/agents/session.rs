@@ -63,6 +63,18 @@ enum End {
     Replaced,
 }
 
+impl End {
+    /// A peer that is gone without a word has left like any other.
+    fn of(error: tokio_websockets::Error) -> End {
+        match error {
+            tokio_websockets::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                End::Left
+            }
+            other => End::Failed(other),
+        }
+    }
+}
+
 /// How often each device has connected lately.
 #[derive(Default)]
 struct Reconnects {
@@ -250,7 +262,7 @@ where
                 heard = Instant::now();
                 let message = match received {
                     None => return End::Left,
-                    Some(Err(error)) => return End::Failed(error),
+                    Some(Err(error)) => return End::of(error),
                     Some(Ok(message)) if message.is_close() => return End::Left,
                     Some(Ok(message)) => message,
                 };

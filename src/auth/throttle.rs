@@ -41,13 +41,15 @@ struct NetworkTries {
     blocked_until: Option<Instant>,
 }
 
-/// Addresses that are counted as one: an IPv4 /24 (config §1.4 `maxInvalidLogin`) or an IPv6 /64.
+/// Addresses that are counted as one: an IPv4 /24 (config §1.4 `maxInvalidLogin`; each alone on a LAN) or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Network {
         Network(match address.to_canonical() {
+            // On a LAN the neighbours are other people: one of them must not shut out all the others.
+            IpAddr::V4(v4) if v4.is_private() || v4.is_link_local() => v4.into(),
             IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) & 0xFFFF_FF00).into()),
             IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
         })

@@ -125,6 +125,18 @@ enum End {
     Ended,
 }
 
+impl End {
+    /// A peer that is gone without a word has left like any other.
+    fn of(error: tokio_websockets::Error) -> End {
+        match error {
+            tokio_websockets::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                End::Left
+            }
+            other => End::Failed(other),
+        }
+    }
+}
+
 async fn run<S>(context: &Context, user: &User, socket: &mut WebSocketStream<S>, mut outbox: Outbox) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -159,7 +171,7 @@ where
                 pinged = false;
                 let message = match received {
                     None => return End::Left,
-                    Some(Err(error)) => return End::Failed(error),
+                    Some(Err(error)) => return End::of(error),
                     Some(Ok(message)) if message.is_close() => return End::Left,
                     Some(Ok(message)) => message,
                 };

@@ -46,7 +46,7 @@ fn frame(title: &str, content: &str) -> Html<String> {
     Html(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <link rel=\"stylesheet\" href=\"invite.css\"></head><body><main>{content}</main></body></html>"
+         <link rel=\"icon\" href=\"mark.svg\"><link rel=\"stylesheet\" href=\"invite.css\"></head><body><main>{content}</main></body></html>"
     ))
 }
 

@@ -51,7 +51,7 @@ export async function open(browser, path = '/', { size = DESK, theme = 'dark', s
 export function listen(page, expected = []) {
   const forgiven = [...expected, 'ERR_CONNECTION_REFUSED', 'ERR_CONNECTION_RESET', 'WebSocket connection to'];
   page.on('console', (message) => {
-    if (message.type() === 'error' && !forgiven.some((one) => message.text().includes(one))) complaints.push(`${page.url()}: ${message.text()}`);
+    if (message.type() === 'error' && !forgiven.some((one) => message.text().includes(one))) complaints.push(`${page.url()}: ${message.text()} (${message.location().url})`);
   });
   page.on('pageerror', (error) => complaints.push(`${page.url()}: ${error.message}`));
   page.on('dialog', (dialog) => {
@@ -60,13 +60,36 @@ export function listen(page, expected = []) {
   });
 }
 
+/** Asks the server over a control socket of the page's own, with the page's cookie; the answer is the message of the same action. */
+export function ask(page, message) {
+  return page.evaluate(
+    (request) =>
+      new Promise((resolve, reject) => {
+        const socket = new WebSocket(`wss://${location.host}/control.ashx`);
+        const timer = setTimeout(() => reject(new Error(`no answer to ${request.action}`)), 5000);
+        socket.onopen = () => socket.send(JSON.stringify({ ...request, responseid: 'e2e' }));
+        socket.onmessage = ({ data }) => {
+          const reply = JSON.parse(data);
+          if (reply.action !== request.action) return;
+          clearTimeout(timer);
+          socket.close();
+          resolve(reply);
+        };
+      }),
+    message,
+  );
+}
+
+/** The pictures that documents use; all others stay in the output folder. */
+const KEPT = /^(login|first-run|devices|device|terminal|add-device|account)-(dark|light|phone)$/;
+
 /** Keeps a picture in the output folder, and in `OUTPOST_SCREENSHOTS` when that is set. */
 export async function shot(page, output, name) {
   await page.waitForTimeout(200);
   const path = join(output, `${name}.png`);
   await page.screenshot({ path });
   const kept = process.env.OUTPOST_SCREENSHOTS;
-  if (kept) {
+  if (kept && KEPT.test(name)) {
     mkdirSync(kept, { recursive: true });
     copyFileSync(path, join(kept, `${name}.png`));
   }

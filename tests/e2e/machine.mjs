@@ -27,6 +27,8 @@ export class Machine {
     const setup = [
       'mount --make-rprivate /',
       ...['/usr/local/lib', '/var/lib', '/etc/systemd/system', '/run', '/root'].map((place) => `mount -t tmpfs -o mode=755 none ${place}`),
+      // The /sys of before tells of the network of before.
+      'mount -t sysfs none /sys',
       'mkdir -p /run/systemd/system',
       `hostname ${name}`,
       `touch ${ready}`,

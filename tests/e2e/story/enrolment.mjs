@@ -73,6 +73,9 @@ export const install = {
   },
 };
 
+/** The device's identifier, from the address of its page. */
+export const nodeId = (world) => `node//${decodeURIComponent(world.deviceUrl.split('/').at(-1))}`;
+
 /** Starts the agent as its unit says. */
 export function startAgent(world, more = []) {
   world.agent = world.device.start('agent', [...world.device.execStart(), ...more], join(world.output, 'agent.log'));

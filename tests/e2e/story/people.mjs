@@ -2,6 +2,7 @@
 import { axe, open, shot, URL_OF_SERVER } from '../browser.mjs';
 import { check, expect } from '../report.mjs';
 import { page as on } from '../words.mjs';
+import { nodeId } from './enrolment.mjs';
 import { login } from './power.mjs';
 import { GROUP } from './setup.mjs';
 
@@ -62,7 +63,7 @@ export const shares = {
       await login(helper, HELPER);
       await helper.goto(`${URL_OF_SERVER}/app/groups`);
       await helper.getByRole('link', { name: GROUP }).waitFor();
-      expect((await helper.getByRole('link', { name: 'Private' }).count()) === 0, 'the other group is there');
+      expect((await helper.getByRole('link', { name: 'Yard' }).count()) === 0, 'the other group is there');
       await helper.goto(`${URL_OF_SERVER}/app/devices`);
       await on.deviceLink(helper, world.deviceName).waitFor();
     });
@@ -75,7 +76,7 @@ export const shares = {
     });
     await check('the server refuses them a terminal too', async () => {
       // The page's own socket and tunnel, spoken by hand.
-      const node = `node//${decodeURIComponent(world.deviceUrl.split('/').at(-1))}`;
+      const node = nodeId(world);
       const answer = await helper.evaluate(async (nodeid) => {
         const talk = (path, first) =>
           new Promise((resolve) => {

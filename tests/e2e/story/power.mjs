@@ -1,8 +1,8 @@
 /** What dies and comes back: the agent, and the server in the middle of things. */
-import { open, URL_OF_SERVER } from '../browser.mjs';
+import { ask, open, URL_OF_SERVER } from '../browser.mjs';
 import { check, expect } from '../report.mjs';
 import { page as on } from '../words.mjs';
-import { DEVICE, startAgent } from './enrolment.mjs';
+import { DEVICE, nodeId, startAgent } from './enrolment.mjs';
 import { ADMIN } from './setup.mjs';
 
 export async function login(page, { name, password }) {
@@ -25,15 +25,19 @@ export const agentDies = {
       await on.state(row, 'Offline').waitFor({ timeout: 5000 });
       return `${Date.now() - killed} ms`;
     });
+    await check('it was last seen just now, and its power history ends with off', async () => {
+      const seen = await row.locator('time').getAttribute('datetime');
+      expect(Math.abs(Date.now() - Date.parse(seen)) < 10_000, `last seen ${seen}`);
+      const { timeline } = await ask(page, { action: 'powertimeline', nodeid: nodeId(world) });
+      // The first state, when it ended, the next, its seconds, the next, …; 1 is on, 0 is off.
+      expect(timeline?.filter((_, at) => at % 2 === 0).join() === '0,1,0', JSON.stringify(timeline));
+      return JSON.stringify(timeline);
+    });
     await check('started again it is online, and the same device', async () => {
       const { at } = await startAgent(world).line(/connected to wss/, 15_000);
       await on.state(row, 'Online').waitFor({ timeout: 5000 });
       expect((await row.count()) === 1, `${await row.count()} rows`);
       return `${Date.now() - at} ms after its connection`;
-    });
-    await check('the events tell of it', async () => {
-      await page.goto(`${URL_OF_SERVER}${world.deviceUrl}/events`);
-      await page.getByText(/disconnected|connected/i).first().waitFor();
     });
     await page.context().close();
   },
@@ -81,9 +85,9 @@ export const serverDies = {
     await check('a new group survives, and with a sessionKey the open page is back by itself', async () => {
       await page.goto(`${URL_OF_SERVER}/app/groups`);
       await on.createGroup(page).first().click();
-      await page.getByRole('dialog').getByLabel('Name').fill('Private');
+      await page.getByRole('dialog').getByLabel('Name').fill('Yard');
       await on.createInDialog(page).click();
-      await page.getByRole('heading', { name: 'Private' }).waitFor();
+      await page.getByRole('heading', { name: 'Yard' }).waitFor();
       await page.evaluate(() => (window.untouched = true));
       const before = connections();
       await server.kill();
@@ -93,7 +97,7 @@ export const serverDies = {
       const again = Date.now() - started;
       expect(await page.evaluate(() => window.untouched === true), 'the page was reloaded');
       await page.goto(`${URL_OF_SERVER}/app/groups`);
-      await page.getByRole('link', { name: 'Private' }).waitFor();
+      await page.getByRole('link', { name: 'Yard' }).waitFor();
       return `page ${again} ms, agent ${await reconnected(before, started)} ms after the start`;
     }, { seconds: 60 });
     await check('a new user survives', async () => {
@@ -114,7 +118,7 @@ export const serverDies = {
     }, { seconds: 60 });
     await check('power history and events are still there', async () => {
       await page.goto(`${URL_OF_SERVER}/app/events`);
-      await page.getByText(/Private/).first().waitFor();
+      await page.getByText(/Yard/).first().waitFor();
     });
     world.deviceName = renamed;
   },

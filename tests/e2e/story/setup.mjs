@@ -69,6 +69,7 @@ export const firstRun = {
       await on.password(page).fill(ADMIN.password);
       await page.getByText(on.strong).first().waitFor();
     });
+    await check('and the refusal of the one before is gone', async () => expect((await page.getByText(on.tooShort).count()) === 0, 'it still says that the password is too short'));
     await shots(page, world.output, 'first-run');
     await check('the administrator is made and logged in', async () => {
       await on.createAccount(page).click();

@@ -28,7 +28,7 @@ export async function type(page, line) {
 /** Opens the terminal tab and gives the shell a prompt that can be recognised. */
 export async function openTerminal(page) {
   await on.tab(page, 'Terminal').click();
-  await page.waitForFunction(() => /[#$>]\s*$/.test([...document.querySelectorAll('.xterm-rows > div')].map((row) => row.textContent.replaceAll('\u00a0', ' ').trim()).filter(Boolean).at(-1) ?? ''), null, { timeout: 15_000 });
+  await page.waitForFunction(() => /[#$>]\s*$/.test([...document.querySelectorAll('.xterm-rows > div')].map((row) => row.textContent.replaceAll('\u00a0', ' ').trim()).filter(Boolean).at(-1) ?? ''), null, { timeout: 8000 });
   await page.locator('.xterm-helper-textarea').focus();
   await type(page, `PS1='${PROMPT} '; clear`);
   await prompted(page);

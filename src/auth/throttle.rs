@@ -41,7 +41,8 @@ struct NetworkTries {
     blocked_until: Option<Instant>,
 }
 
-/// Addresses that are counted as one: an IPv4 /24 (config §1.4 `maxInvalidLogin`; each alone on a LAN) or an IPv6 /64.
+/// Addresses that are counted as one: an IPv4 /24 (config §1.4 `maxInvalidLogin`) or an IPv6 /64; on a LAN each
+/// IPv4 address by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 

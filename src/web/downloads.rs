@@ -199,7 +199,7 @@ pub(super) async fn install_line(
         .collect();
     let url = format!("https://{host}/install.sh?{key}");
     let line = format!(
-        "(curl -fsSk '{url}' || wget -qO- --no-check-certificate '{url}') > outpost-install.sh && \
+        "u='{url}'; (curl -fsSk \"$u\" || wget -qO- --no-check-certificate \"$u\") > outpost-install.sh && \
          echo '{hash}  outpost-install.sh' | sha256sum -c --quiet && \
          $([ \"$(id -u)\" = 0 ] || echo sudo) sh outpost-install.sh"
     );

@@ -59,7 +59,8 @@ export class Machine {
 
   /** Starts a program that stays. */
   start(name, words, log) {
-    return start(name, null, this.#inside(words), { log, env: this.env });
+    // Services know their invocation; the agent tells by it that it is one.
+    return start(name, null, this.#inside(words), { log, env: { ...this.env, INVOCATION_ID: '0'.repeat(32) } });
   }
 
   read(path) {

@@ -47,6 +47,17 @@ export const page = {
   reconnect: (p) => p.getByRole('button', { name: 'Reconnect', exact: true }),
   noTerminal: (p) => p.getByText('You may not use the terminal of this device.'),
 
+  oldPassword: (p) => p.getByLabel('Current password'),
+  newPassword: (p) => p.getByLabel('New password'),
+  changePassword: (p) => p.getByRole('button', { name: 'Change password' }),
+  passwordChanged: (p) => p.getByText('Your password was changed.'),
+  endSession: (p) => p.getByRole('button', { name: 'End session' }),
+  sessionEnded: (p) => p.getByText('The session was ended.'),
+  wrongLogin: (p) => p.getByText(/not right|incorrect|wrong/i),
+  moveTo: (p) => p.getByRole('dialog').getByLabel('Move to'),
+  groupOfDevice: (p, name) => p.getByRole('region').getByRole('link', { name, exact: true }),
+  rowActions: (p, name) => p.getByRole('row').getByRole('button', { name: `Actions for ${name}`, exact: true }),
+
   addUser: (p) => p.getByRole('button', { name: 'Add user' }),
   add: (p) => p.getByRole('dialog').getByRole('button', { name: 'Add', exact: true }),
   askNewPassword: (p) => p.getByLabel('Ask for a new password at the next login'),

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { open, URL_OF_SERVER } from '../browser.mjs';
 import { ADDRESS } from '../network.mjs';
+import { PROGRAM, STATE } from '../machine.mjs';
 import { start } from '../processes.mjs';
 import { check, expect } from '../report.mjs';
 import { page as on } from '../words.mjs';
@@ -50,6 +51,29 @@ export const harmsNobody = {
       const grown = (server.memory - before) / 1024;
       expect(grown <= 24, `${grown.toFixed(1)} MiB more`);
       return `${grown.toFixed(1)} MiB more`;
+    });
+    await check('a device whose name is a script is shown as text, and removed', async () => {
+      const name = `<img src=x onerror=alert(1)>"'&`;
+      const evil = world.device.start('evil', [PROGRAM, 'run', '--msh', `${STATE}/outpost-agent.msh`, '--state', '/var/lib/evil', '-k', `agentName=${name}`], join(output, 'hostile.log'));
+      try {
+        const list = world.list;
+        await list.goto(`${URL_OF_SERVER}/app/devices`);
+        await on.deviceLink(list, name).waitFor({ timeout: 20_000 });
+        expect((await list.locator('img[src=x]').count()) === 0, 'it became an element');
+        await list.goto(`${URL_OF_SERVER}/app/events`);
+        await list.getByText(name).first().waitFor();
+        await evil.stop();
+        await list.goto(`${URL_OF_SERVER}/app/devices`);
+        await on.state(on.device(list, name), 'Offline').waitFor();
+        await on.device(list, name).hover();
+        await on.rowActions(list, name).click();
+        await on.menuItem(list, 'Remove…').click();
+        await on.dialog(list).getByText(on.removalWords).waitFor();
+        await on.inDialog(list, 'Remove').click();
+        await on.deviceLink(list, name).waitFor({ state: 'hidden' });
+      } finally {
+        await evil.stop();
+      }
     });
     await check('nothing of it became a device', async () => {
       expect((await lines(page)).length > 0, 'the terminal is gone');

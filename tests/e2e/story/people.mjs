@@ -1,5 +1,6 @@
 /** Invitations, a second user with few rights, and the end of a device. */
 import { axe, open, shot, URL_OF_SERVER } from '../browser.mjs';
+import { PROGRAM, STATE, UNIT } from '../machine.mjs';
 import { check, expect } from '../report.mjs';
 import { page as on } from '../words.mjs';
 import { nodeId } from './enrolment.mjs';
@@ -96,6 +97,29 @@ export const shares = {
       expect(answer.relay.how === 'closed' && !answer.relay.heard.some((text) => text === 'c'), `the relay: ${JSON.stringify(answer.relay)}`);
       return answer.control[0].slice(0, 120);
     });
+    await check('they change their password: the old one is refused, the new one is taken', async () => {
+      await helper.goto(`${URL_OF_SERVER}/app/account`);
+      const fresh = 'birch kettle sundial 88 moss';
+      await on.oldPassword(helper).fill(HELPER.password);
+      await on.newPassword(helper).fill(fresh);
+      await on.changePassword(helper).click();
+      await on.passwordChanged(helper).waitFor();
+      const other = (world.other = await open(world.browser, '/', { expected: ['401'] }));
+      await on.userName(other).fill(HELPER.name);
+      await on.password(other).fill(HELPER.password);
+      await on.logIn(other).click();
+      await on.wrongLogin(other).first().waitFor();
+      await login(other, { name: HELPER.name, password: fresh });
+    });
+    await check('they end their other session, whose page asks to log in', async () => {
+      await helper.reload();
+      await on.endSession(helper).first().waitFor();
+      expect((await on.endSession(helper).count()) === 1, `${await on.endSession(helper).count()} other sessions`);
+      await on.endSession(helper).click();
+      await on.sessionEnded(helper).waitFor();
+      await on.login(world.other).waitFor({ timeout: 5000 });
+      await world.other.context().close();
+    });
     await check('they may not manage users', async () => {
       await helper.goto(`${URL_OF_SERVER}/app/users`);
       await helper.getByText(/may not manage users/).waitFor();
@@ -112,10 +136,29 @@ export const shares = {
 };
 
 export const removal = {
-  title: '9b. The device is removed',
+  title: '14. The device moves and goes',
   async run(world) {
     const page = world.list;
     await page.goto(`${URL_OF_SERVER}${world.deviceUrl}`);
+    await check('it moves to another group and back', async () => {
+      for (const group of ['Yard', GROUP]) {
+        await on.actions(page, world.deviceName).click();
+        await on.menuItem(page, 'Move to another group…').click();
+        await on.moveTo(page).selectOption({ label: group });
+        await on.inDialog(page, 'Move').click();
+        await on.groupOfDevice(page, group).waitFor();
+      }
+    });
+    await check('the agent is uninstalled through the page', async () => {
+      await on.actions(page, world.deviceName).click();
+      await on.menuItem(page, 'Uninstall the agent…').click();
+      await on.inDialog(page, 'Uninstall').click();
+      const { device } = world;
+      const stop = 'stop --no-block outpost-agent.service';
+      for (let wait = 0; wait < 100 && !device.asked().includes(stop); wait += 1) await new Promise((done) => setTimeout(done, 50));
+      expect(device.asked().includes('disable outpost-agent.service') && device.asked().includes(stop), device.asked().join('; '));
+      expect([PROGRAM, UNIT, `${STATE}/outpost-agent.msh`].every((path) => device.read(path) === null), 'files are left');
+    });
     await check('after its consequence was told', async () => {
       await on.actions(page, world.deviceName).click();
       await on.menuItem(page, 'Remove…').click();

@@ -50,12 +50,14 @@ export const works = {
     await check('it runs as root on the device', () => shows('echo $(id -un) on $(hostname)', 'root on bench-one'));
     await check('UTF-8 comes through, both ways', () => shows("printf '%s\\n' 'äöü € 漢字 🚀 ß' | sed 's/ß/ẞ/'", 'äöü € 漢字 🚀 ẞ'));
     await check('its size follows the window', async () => {
+      let asked = 0;
       const size = async () => {
+        const tag = `size${(asked += 1)}`;
         await page.waitForTimeout(600);
-        await type(page, 'clear; echo size $(stty size)');
-        await page.waitForFunction(() => /size \d+ \d+/.test(document.querySelector('.xterm-rows')?.innerText.replaceAll('\u00a0', ' ') ?? ''), null, { timeout: 5000 });
+        await type(page, `clear; echo ${tag} $(stty size)`);
+        await page.waitForFunction((tag) => new RegExp(`${tag} \\d+ \\d+`).test(document.querySelector('.xterm-rows')?.innerText.replaceAll('\u00a0', ' ') ?? ''), tag, { timeout: 5000 });
         await prompted(page);
-        return /size (\d+) (\d+)/.exec((await lines(page)).join('\n')).slice(1).map(Number);
+        return new RegExp(`${tag} (\\d+) (\\d+)`).exec((await lines(page)).join('\n')).slice(1).map(Number);
       };
       const before = await size();
       await page.setViewportSize({ width: 1000, height: 620 });

@@ -43,7 +43,7 @@ count() {
         /Tests +[0-9]+ passed/ { for (i = 1; i < NF; i++) if ($(i + 1) == "passed") n += $i }
         /^[0-9]+ passed, [0-9]+ failed/ { n += $1 }
         / runs +.* ok$/ || /: ok / { n += 1 }
-        END { if (n) print n " tests" }' "$1"
+        END { if (n) print n " tests" }' <(sed 's/\x1b\[[0-9;]*m//g' "$1")
 }
 
 build_web() { make --no-print-directory web; }

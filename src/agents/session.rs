@@ -111,14 +111,14 @@ pub async fn serve<S>(
     let verified = match timeout(HANDSHAKE_TIME, Box::pin(shake_hands(&site, &mut socket))).await {
         Ok(Ok(verified)) => verified,
         Ok(Err(end)) => {
-            log::warn!(target: "agent", "agent at {}: {end}", remote.ip());
+            log::warn!(target: "agent", REMOTE:% = remote.ip(); "agent at {}: {end}", remote.ip());
             if matches!(end, End::Handshake(_)) {
                 hold(&mut socket).await;
             }
             return;
         }
         Err(_) => {
-            log::info!(target: "agent", "agent at {}: {}", remote.ip(), End::Slow);
+            log::info!(target: "agent", REMOTE:% = remote.ip(); "agent at {}: {}", remote.ip(), End::Slow);
             return;
         }
     };
@@ -126,14 +126,17 @@ pub async fn serve<S>(
         Ok(admitted) => admitted,
         Err(refused) => {
             let name = &verified.0.info.host_name;
-            log::warn!(target: "agent", "agent {name} at {} was refused: {refused}", remote.ip());
+            log::warn!(target: "agent", REMOTE:% = remote.ip(); "agent {name} at {} was refused: {refused}", remote.ip());
             hold(&mut socket).await;
             return;
         }
     };
     permit.release();
     let end = Box::pin(run(&site, &agent, verified, &mut socket, outbox)).await;
-    log::info!(target: "agent", "agent {} at {}: {end}", agent.device, remote.ip());
+    log::info!(
+        target: "agent", NODE_ID:% = agent.device, REMOTE:% = remote.ip();
+        "agent {} at {}: {end}", agent.device, remote.ip()
+    );
     if site.agents.remove(&agent) {
         registration::disconnected(&site, &agent.device, remote).await;
     }
@@ -210,7 +213,10 @@ async fn admit(
         log::info!(target: "agent", "{} connected again from {}: the earlier connection is ended", device.name, remote.ip());
     }
     registration::connected(site, &device, remote, now).await;
-    log::info!(target: "agent", "{} ({}) connected from {}", device.name, device.id, remote.ip());
+    log::info!(
+        target: "agent", NODE_ID:% = device.id, REMOTE:% = remote.ip();
+        "{} ({}) connected from {}", device.name, device.id, remote.ip()
+    );
     Ok((agent, outbox))
 }
 

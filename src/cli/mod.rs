@@ -111,6 +111,9 @@ fn greet(server: &Server) -> anyhow::Result<()> {
     if let Some(redirection) = site.ports.get().and_then(|ports| ports.redirection) {
         writeln!(out, "HTTP on port {} redirects there.", redirection.port())?;
     }
+    if site.config.settings.mode.discovers() && site.config.settings.discovery.enabled {
+        writeln!(out, "UDP ports 16989 (agents looking for it) and 5353 (mDNS) answer on the LAN.")?;
+    }
     if site.store.directory().users_of("").next().is_none() {
         writeln!(out, "There is no account yet: the first one made in the browser administers this server.")?;
     }

@@ -85,7 +85,7 @@ where
         response_id: None,
     };
     let end = run(&context, &user, &mut socket, outbox).await;
-    log::debug!(target: "session", "session of {} ended: {end}", user.id);
+    log::debug!(target: "session", USER_ID:% = user.id, REMOTE:% = context.remote; "session of {} ended: {end}", user.id);
     site.sessions.remove(&session.id);
     announce_count(&site, &user);
     let _ = timeout(Duration::from_secs(2), socket.close()).await;

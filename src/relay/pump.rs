@@ -42,7 +42,10 @@ pub(super) async fn run(site: &Arc<Site>, viewer: (Half, Socket), agent: (Half, 
         () = copy(from_viewer, &mut to_agent, &bytes_in) => {}
         () = copy(from_agent, &mut to_viewer, &bytes_out) => {}
         () = until_forbidden(site, &viewer_half) => {
-            log::info!("a tunnel of {} was ended: the rights are gone", viewer_half.side.user());
+            log::info!(
+                target: "relay", USER_ID:% = viewer_half.side.user(), REMOTE:% = viewer_half.remote;
+                "a tunnel of {} was ended: the rights are gone", viewer_half.side.user()
+            );
         }
     }
     let closing = async { tokio::join!(to_viewer.close(), to_agent.close()) };

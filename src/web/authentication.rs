@@ -58,7 +58,7 @@ pub(super) async fn by_password(
             site.throttle.bad(&id, remote, limit, Instant::now());
         }
         let known = site.store.directory().user(&id).cloned();
-        log::warn!(target: "auth", "wrong password for {name:?} from {remote}");
+        log::warn!(target: "auth", USER_ID:% = id, REMOTE:% = remote; "wrong password for {name:?} from {remote}");
         if let Some(user) = known {
             announce(site, failed(&user, 110, remote, browser, "wrong password")).await;
         }

@@ -186,7 +186,7 @@ pub(super) async fn relay(
     let half = match half(&site, &headers, &query, remote) {
         Ok(half) => half,
         Err(reason) => {
-            log::info!(target: "relay", "a tunnel's half from {remote} was refused: {reason}");
+            log::info!(target: "relay", REMOTE:% = remote; "a tunnel's half from {remote} was refused: {reason}");
             return (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
         }
     };

@@ -4,9 +4,11 @@ import { createWriteStream, readFileSync } from 'node:fs';
 import { namespace } from './network.mjs';
 
 const running = new Set();
+let over = false;
 
 /** A program in a machine's namespace. `command` is a list of words. */
 export function start(name, machine, command, { log, env = {}, cwd } = {}) {
+  if (over) throw new Error(`${name} is not started any more: the run is ending`);
   const words = machine ? ['ip', 'netns', 'exec', namespace(machine), ...command] : command;
   const child = spawn(words[0], words.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env }, cwd });
   const file = createWriteStream(log, { flags: 'a' });
@@ -66,7 +68,9 @@ export function run(machine, command, { input, env = {}, milliseconds = 20_000, 
   return { code: result.status, out: result.stdout?.toString() ?? '', err: result.stderr?.toString() ?? String(result.error) };
 }
 
+/** Ends everything that was started; nothing can be started afterwards. */
 export async function stopAll() {
+  over = true;
   await Promise.all([...running].reverse().map((program) => program.stop()));
 }
 

@@ -82,6 +82,7 @@ try {
   world.server = new Server(world.programs.server, join(scratch, 'data'), join(output, 'server.log'));
   world.browser = await launch(scratch);
   for (const part of [setup.begins, setup.firstRun, setup.group, enrolment.install, enrolment.appears, people.invitation, terminal.works, power.agentDies, power.serverDies, people.shares, hostility.harmsNobody, lookout.finds, looks.everywhere, people.removal]) {
+    if (ending) break;
     begin(part.title);
     const from = Date.now();
     try {
@@ -92,6 +93,7 @@ try {
     }
     console.log(`  (${((Date.now() - from) / 1000).toFixed(1)} s)`);
   }
+  if (ending) throw new Error('ended from outside');
   begin('In the end');
   await check('no page complained', async () => expect(complaints.length === 0, [...new Set(complaints)].join('\n')));
   await check('the server neither panicked nor was ended by the system', async () => expect(!/panicked at/.test(tail(world.server.log, 100_000)), 'panicked; see server.log'));

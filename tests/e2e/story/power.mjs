@@ -48,7 +48,8 @@ export const serverDies = {
   async run(world) {
     const { server, agent } = world;
     const page = world.list;
-    const renamed = 'workbench';
+    // Longer than the line below it on its page, so that a heading cut for no reason is seen.
+    const renamed = 'workbench-at-the-window';
     const connections = () => agent.lines.filter(({ text }) => /connected to wss/.test(text) && !/not connected/.test(text)).length;
     const reconnected = async (before, started) => {
       while (connections() <= before) {

@@ -14,6 +14,9 @@ use crate::model::{Device, DeviceAgent, DeviceGroup, Event};
 use crate::site::Site;
 use crate::store::{Durability, StoreError};
 
+/// Two boot times that differ by less are one, in ms.
+const BOOT_TIME_WOBBLE: i64 = 120_000;
+
 /// Takes one report.
 pub(super) async fn take(site: &Arc<Site>, agent: &Arc<Agent>, message: FromAgent) {
     let Some(device) = site.store.directory().device(&agent.device).cloned() else { return };
@@ -78,8 +81,10 @@ async fn core_info(site: &Site, device: &Arc<Device>, info: CoreInfo) -> Result<
         if info.osdesc.is_some() {
             device.osdesc.clone_from(&info.osdesc);
         }
-        if info.lastbootuptime.is_some() {
-            device.lastbootuptime = info.lastbootuptime;
+        // Agents work it out from the clock and the uptime, so it wobbles.
+        let wobble = |new: i64| device.lastbootuptime.is_some_and(|old| (new - old).abs() < BOOT_TIME_WOBBLE);
+        if let Some(new) = info.lastbootuptime.filter(|new| !wobble(*new)) {
+            device.lastbootuptime = Some(new);
         }
         if site.config.settings.mode.discovers() {
             device.host.clone_from(&device.ip);
@@ -130,11 +135,14 @@ async fn core_info(site: &Site, device: &Arc<Device>, info: CoreInfo) -> Result<
             let device = change.put_device(device);
             let group =
                 change.directory().group(&device.group).map_or(String::new(), |group| group.name.clone());
+            let described =
+                |device: &Device| (device.osdesc.clone(), device.agent.clone(), device.name.clone());
+            let worth_a_line = described(&device) != described(&stored);
             let event = Event::new("node", "changenode", &device.domain)
                 .on_device(&device.id)
                 .with("node", live_view(site, &device))
                 .to_device(&device, change.directory());
-            let event = if only_users {
+            let event = if !worth_a_line {
                 event.unlogged()
             } else {
                 let text = format!("Device {} of {group} reported its system", device.name);

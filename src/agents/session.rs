@@ -59,7 +59,7 @@ enum End {
     Slow,
     #[error("it was refused: {0}")]
     Refused(#[from] Refused),
-    #[error("another connection of the same device took its place, or it was removed")]
+    #[error("ended here: another connection took its place, it was removed, or the server stops")]
     Replaced,
 }
 

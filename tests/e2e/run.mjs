@@ -21,6 +21,7 @@ import * as looks from './story/looks.mjs';
 import * as people from './story/people.mjs';
 import * as power from './story/power.mjs';
 import * as setup from './story/setup.mjs';
+import * as systemd from './story/systemd.mjs';
 import * as terminal from './story/terminal.mjs';
 
 const LIMIT_SECONDS = 600;
@@ -81,7 +82,7 @@ try {
   for (const [name, path] of Object.entries(programs)) copyFileSync(path, (world.programs[name] = join(scratch, 'programs', name === 'server' ? 'outpost' : 'outpost-agent')));
   world.server = new Server(world.programs.server, join(scratch, 'data'), join(output, 'server.log'));
   world.browser = await launch(scratch);
-  for (const part of [setup.begins, setup.firstRun, setup.group, enrolment.install, enrolment.appears, people.invitation, terminal.works, power.agentDies, power.serverDies, people.shares, hostility.harmsNobody, lookout.finds, looks.everywhere, people.removal]) {
+  for (const part of [setup.begins, setup.firstRun, setup.group, enrolment.install, enrolment.appears, people.invitation, terminal.works, power.agentDies, power.serverDies, people.shares, hostility.harmsNobody, lookout.finds, systemd.service, looks.everywhere, people.removal]) {
     if (ending) break;
     begin(part.title);
     const from = Date.now();

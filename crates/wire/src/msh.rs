@@ -155,7 +155,11 @@ impl Msh {
             .take(MAX_SERVERS)
             .map(server_address)
             .collect::<Result<Vec<_>, _>>()?;
-        let ids = self.server_ids()?;
+        let mut ids = self.server_ids()?;
+        // A list that says the same id again and again says it once, whatever the number of addresses.
+        if ids.iter().all(|id| Some(id) == ids.first()) {
+            ids.truncate(1);
+        }
         if addresses.is_empty() {
             return Err(MshError::Missing("MeshServer"));
         }

@@ -35,6 +35,8 @@ export function hardwareFacts(hardware: unknown): Fact[] {
     const kinds = [...new Set(memory.map((module) => module.kind).filter(Boolean))].join(', ');
     add(text.device.memory, words(total > 0 ? bytes(total) : '', kinds, memory.length > 1 ? `(${memory.map((module) => bytes(module.bytes)).join(' + ')})` : ''));
   }
+  const total = Number(object(object(all.linux).memory).total);
+  if (memory.length === 0 && total > 0) add(text.device.memory, bytes(total));
   for (const name of list(ids.gpu_name)) add(text.device.gpu, words(name));
   for (const drive of list(ids.storage_devices)) {
     const { Caption, Model, Size } = object(drive);

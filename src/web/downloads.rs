@@ -108,7 +108,8 @@ pub(super) async fn settings(
     let flavour =
         if wanted.agent.as_deref() == Some("outpost") { Flavour::Outpost } else { Flavour::MeshAgent };
     let msh = agents::settings(&site, &group, host, flavour, wanted.tag.as_deref(), wanted.installflags);
-    attachment("meshagent.msh", "application/octet-stream", msh.to_string())
+    let name = if flavour == Flavour::Outpost { "outpost-agent.msh" } else { "meshagent.msh" };
+    attachment(name, "application/octet-stream", msh.to_string())
 }
 
 /// `GET meshagents?id=<architecture>[&meshid=<group>]`, or `?script=1`.

@@ -139,9 +139,9 @@ export const text = {
     noAgents: 'No agents have been built for this server yet.',
     officialTitle: 'MeshCentral’s official agents work here',
     official:
-      'For Windows and macOS, import MeshCentral’s official agents under Server → Agents. They come through this command on the server:',
-    officialCommand: 'outpost agents import <folder or meshcentral.tgz>',
-    officialAfter: 'Downloads for the imported systems then appear under Files, with this group’s settings inside.',
+      'Windows and macOS run the agents of the MeshCentral package (its folder “agents”, for example MeshService64.exe or meshagent_osx-universal-64). Put this group’s settings file beside the agent, under the agent’s name with the ending .msh:',
+    officialAfter:
+      'Then run it as administrator: MeshService64.exe -fullinstall, or on macOS ./meshagent -fullinstall. The device appears here with its name and address. Its terminal needs MeshCentral’s core as well, which this release cannot give out yet.',
     inviteHelp: 'Anyone with the link can install an agent into this group until it expires. They need no account.',
     expires: 'Expires',
     expiry: [
@@ -589,7 +589,8 @@ export const text = {
     time: 'Server time',
     clockOff: (words: string) => `This browser’s clock differs by ${words}.`,
     agents: 'Agents',
-    agentsHelp: 'Windows and macOS run MeshCentral’s official agents. Bring them in on the server with this command:',
+    agentsHelp:
+      'Linux devices run Outpost’s own agent, offered under Add device. Windows and macOS devices run MeshCentral’s official agents; Add device says how to bring one in.',
     counts: 'In use',
     devices: 'Devices',
     online: 'online',

@@ -126,7 +126,8 @@ impl Server {
     }
 }
 
-fn make_private_folder(folder: &std::path::Path) -> std::io::Result<()> {
+/// Makes the data folder, readable to its owner only; one that is there stays as it is.
+pub(crate) fn make_private_folder(folder: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if folder.is_dir() {
         return Ok(());

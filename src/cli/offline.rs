@@ -26,7 +26,7 @@ pub fn run(command: &Offline, config: &Config) -> anyhow::Result<()> {
             folder.display()
         )));
     }
-    std::fs::create_dir_all(folder)?;
+    crate::server::make_private_folder(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(folder)?;

@@ -1,6 +1,7 @@
 //! The embedded engine: one redb file.
 
 use std::collections::BinaryHeap;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
@@ -87,6 +88,14 @@ impl RedbEngine {
                 {
                     builder.open(&self.path)
                 } else {
+                    // It holds password hashes: nobody but its owner reads it.
+                    std::fs::OpenOptions::new()
+                        .write(true)
+                        .create(true)
+                        .truncate(false)
+                        .mode(0o600)
+                        .open(&self.path)
+                        .map_err(|error| StoreError::Write(format!("{}: {error}", self.path.display())))?;
                     builder.create(&self.path)
                 }
             }

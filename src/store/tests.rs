@@ -33,6 +33,9 @@ async fn what_was_acknowledged_is_there_after_reopening() {
             .expect("a write");
     }
     assert_eq!(store.directory().users().count(), 20);
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = std::fs::metadata(folder.path().join(FILE_NAME)).expect("the file");
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
     drop(store);
     let store = Store::open(folder.path()).expect("the same store");
     assert_eq!(store.directory().users().count(), 20);

@@ -166,7 +166,8 @@ impl Sessions {
             return Err(SessionError::NoAccount);
         }
         // An account removed and made again under the same name is not the one that logged in.
-        if claims.t < user.sessions_since || claims.t < user.creation * 1000 {
+        let kept = user.session_kept.as_ref() == Some(&claims.x);
+        if (claims.t < user.sessions_since && !kept) || claims.t < user.creation * 1000 {
             return Err(SessionError::Ended);
         }
         Ok((self.list(&claims, ip, user_agent, now), user))

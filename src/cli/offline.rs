@@ -93,6 +93,7 @@ async fn perform(command: &Offline, config: &Config, store: &Store) -> anyhow::R
                 user.hash = Some(hash.hash);
                 user.passchange = Some(clock::now_seconds());
                 user.sessions_since = clock::now_ms();
+                user.session_kept = None;
             })
             .await?;
             writeln!(out, "Done.")?;

@@ -93,13 +93,6 @@ pub async fn change_password(context: &Context, request: ChangePassword) -> Resu
         return Err(Refusal::new(unmet.join(". ")).with("field", "newpass").with("unmet", unmet));
     }
     let hash = context.site.hash_password(request.newpass).await;
-    // Revoked one by one rather than by `sessionsSince`, so that the page in front of the user stays.
-    for session in context.site.web_sessions.of(&user.id) {
-        if context.session.web_session.as_deref() != Some(session.id.as_str()) {
-            context.site.web_sessions.revoke(&session.id);
-        }
-    }
-    context.site.store_revocations().await?;
     context
         .site
         .change(|change| {
@@ -109,6 +102,9 @@ pub async fn change_password(context: &Context, request: ChangePassword) -> Resu
             user.salt = Some(hash.salt);
             user.hash = Some(hash.hash);
             user.passchange = Some(clock::now_seconds());
+            // Every session begun before now ends, listed or not, but for the page in front of the user.
+            user.sessions_since = clock::now_ms();
+            user.session_kept.clone_from(&context.session.web_session);
             let user = change.put_user(user);
             let text = format!("Password of {} changed", user.name);
             let event = super::users::changed_event(context, &user, &user, 74, text);

@@ -183,6 +183,7 @@ pub fn safe_user(user: &User) -> Map<String, Value> {
         "otpmsg",
         "oldpasswords",
         "sessionsSince",
+        "sessionKept",
     ] {
         fields.remove(secret);
     }

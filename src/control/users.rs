@@ -104,6 +104,7 @@ pub fn new_user(id: UserId, name: &str, email: Option<String>) -> User {
         hash: None,
         consent: 0,
         sessions_since: 0,
+        session_kept: None,
         extra: Map::new(),
     }
 }
@@ -256,6 +257,9 @@ pub async fn edit(context: &Context, request: EditUser) -> Result<Answer, Refusa
     let by = context.with_site_right(SiteRights::MANAGE_USERS, "Permission denied")?;
     let named = request.userid.as_deref().or(request.username.as_deref()).or(request.id.as_deref());
     let target = context.user_named(named.ok_or_else(|| Refusal::new("Invalid userid"))?)?;
+    if target.siteadmin.is_full() && !by.siteadmin.is_full() {
+        return Err(Refusal::new("Permission denied"));
+    }
     let email = match request.email.as_deref() {
         None => None,
         Some("") => Some(None),
@@ -492,6 +496,7 @@ pub async fn change_password(context: &Context, request: ChangeUserPassword) -> 
                 user.hash = Some(hash.hash);
                 user.passchange = Some(clock::now_seconds());
                 user.sessions_since = clock::now_ms();
+                user.session_kept = None;
             }
             if request.reset_next_login {
                 user.passchange = Some(-1);

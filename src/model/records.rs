@@ -96,6 +96,9 @@ pub struct User {
     /// Session cookies issued before this moment (Unix ms) are void; set by a password change.
     #[serde(rename = "sessionsSince", default, skip_serializing_if = "is_zero_i64")]
     pub sessions_since: i64,
+    /// The one older session that stays: the page in which the password was changed.
+    #[serde(rename = "sessionKept", skip_serializing_if = "Option::is_none")]
+    pub session_kept: Option<String>,
     /// Everything else MeshCentral keeps (`otpsecret`, `quota`, `groups`, …).
     #[serde(flatten)]
     pub extra: Map<String, Value>,

@@ -135,6 +135,29 @@ async fn changing_the_password_ends_the_other_sessions() {
 }
 
 #[tokio::test]
+async fn a_password_change_also_ends_sessions_from_before_a_restart() {
+    let with_key = r#"{"settings":{"sessionKey":"0123456789abcdef0123456789abcdef"}}"#;
+    let server = TestServer::with(with_key).await;
+    let mut here = server.admin().await;
+    let mut stolen = Browser::new(server.address);
+    stolen.login("Admin", PASSWORD).await;
+    let server = server.restart(with_key).await;
+    for browser in [&mut here, &mut stolen] {
+        browser.address = server.address;
+        browser.origin = Some(format!("https://{}", server.address));
+    }
+    // The other session has not been heard of since the restart, so no list has it.
+    let changed = here
+        .control()
+        .await
+        .ask(json!({ "action": "changepassword", "oldpass": PASSWORD, "newpass": "another password" }))
+        .await;
+    assert_eq!(changed["result"], "ok");
+    assert!(stolen.get("/api/bootstrap").await.json()["user"].is_null());
+    assert_eq!(here.get("/api/bootstrap").await.json()["user"]["name"], "Admin");
+}
+
+#[tokio::test]
 async fn an_account_that_must_change_its_password_gets_in_only_with_a_new_one() {
     let server = TestServer::start().await;
     let mut control = server.admin().await.control().await;

@@ -149,7 +149,7 @@ impl fmt::Debug for Hash384 {
 }
 
 /// Upper-case hexadecimal digits of `bytes`.
-pub(crate) fn hex_upper(bytes: &[u8]) -> String {
+pub fn hex_upper(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|n| DIGITS[usize::from(n)] as char).collect()
 }

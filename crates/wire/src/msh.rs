@@ -3,7 +3,9 @@
 
 mod binary;
 
-pub use binary::{MAX_EMBEDDED, embed, executable_hash, extract};
+pub use binary::{
+    Attachment, Embedding, MAX_EMBEDDED, MAX_SCRIPT, embed, embedding, executable_hash, extract,
+};
 
 use std::{fmt, io};
 

@@ -141,8 +141,21 @@ pub struct Options {
     /// Lock the operating system's session at the end.
     #[serde(deserialize_with = "de_bool", skip_serializing_if = "is_false")]
     pub autolock: bool,
+    /// The shell that the terminal should run, one of the device's `/etc/shells`. Outpost's own.
+    #[serde(deserialize_with = "de_path", skip_serializing_if = "Option::is_none")]
+    pub shell: Option<String>,
+    /// Files: begin with a message of what the agent can do beyond MeshCentral's protocol. Outpost's own.
+    #[serde(deserialize_with = "de_bool", skip_serializing_if = "is_false")]
+    pub abilities: bool,
+    /// Where in the file to begin to push, in bytes. Outpost's own.
+    #[serde(deserialize_with = "de_opt_number", skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Push an archive of these entries of the folder `file`, or of the whole folder. Outpost's own.
+    #[serde(deserialize_with = "de_names", skip_serializing_if = "Option::is_none")]
+    pub zip: Option<Vec<String>>,
     /// Path of the file to push (protocol 10).
-    #[serde(deserialize_with = "de_opt_line::<4096, _>", skip_serializing_if = "Option::is_none")]
+    // Not cleaned: names may have any character, and this one is never shown.
+    #[serde(deserialize_with = "de_path", skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
 
@@ -207,6 +220,8 @@ pub enum Control {
         /// Total, not difference.
         bytes: u64,
     },
+    /// Asks a terminal where it is: its shell's folder, and which shells and accounts there are. Outpost's own.
+    Surroundings,
     /// Lock the operating system's session now.
     Lock,
     /// Lock it at the end.
@@ -264,6 +279,7 @@ impl Control {
                 Self::TermSize { cols: cells(size.cols?), rows: cells(size.rows?) }
             }
             "ack" => Self::Ack { bytes: map.get("bytes")?.as_u64()? },
+            "surroundings" => Self::Surroundings,
             "lock" => Self::Lock,
             "autolock" => Self::AutoLock { value: map.get("value")?.as_bool()? },
             _ => Self::Other,
@@ -294,6 +310,7 @@ impl Control {
                 Map::from_iter([("cols".into(), (*cols).into()), ("rows".into(), (*rows).into())]),
             ),
             Self::Ack { bytes } => ("ack", one("bytes", (*bytes).into())),
+            Self::Surroundings => ("surroundings", Map::new()),
             Self::Lock => ("lock", Map::new()),
             Self::AutoLock { value } => ("autolock", one("value", (*value).into())),
         };
@@ -315,6 +332,28 @@ fn cells(n: u16) -> u16 {
 
 fn metadata(map: Map<String, Value>) -> Option<Metadata> {
     json::typed(json::clean_map(map, 1024).ok()?).ok()
+}
+
+/// A path as it is, within what a path can have.
+fn de_path<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    let path = Option::<String>::deserialize(d)?;
+    if path.as_ref().is_some_and(|path| path.len() > 4 * crate::files::MAX_PATH || path.contains('\0')) {
+        return Err(serde::de::Error::custom("a path was expected"));
+    }
+    Ok(path)
+}
+
+/// Names of entries; what is no name is refused.
+fn de_names<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Vec<String>>, D::Error> {
+    let names = Option::<Vec<String>>::deserialize(d)?;
+    let good = |names: &Vec<String>| {
+        names.len() <= crate::files::MAX_NAMES
+            && names.iter().all(|name| crate::files::Name::new(name).is_some())
+    };
+    if names.as_ref().is_some_and(|names| !good(names)) {
+        return Err(serde::de::Error::custom("names were expected"));
+    }
+    Ok(names)
 }
 
 fn is_false(value: &bool) -> bool {
@@ -397,6 +436,7 @@ mod tests {
             })),
             Control::TermSize { cols: 80, rows: 25 },
             Control::Ack { bytes: u64::MAX },
+            Control::Surroundings,
             Control::Lock,
             Control::AutoLock { value: true },
         ];

@@ -351,6 +351,10 @@ pub struct RunCommands {
     /// Whether the whole output is wanted at the end.
     #[serde(default, deserialize_with = "de_flag")]
     pub reply: bool,
+    /// With `reply`: whether output is wanted as `msg/runoutput` while it is written, too. Ours: MeshAgent
+    /// does not know it.
+    #[serde(default, deserialize_with = "de_flag", skip_serializing_if = "std::ops::Not::not")]
+    pub live: bool,
     /// What the asker called the question.
     #[serde(default, deserialize_with = "de_opt_line::<MAX_ID, _>", skip_serializing_if = "Option::is_none")]
     pub responseid: Option<String>,

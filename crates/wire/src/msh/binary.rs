@@ -13,9 +13,15 @@ use crate::id::Hash384;
 /// Longest settings that are looked for, in bytes.
 pub const MAX_EMBEDDED: usize = MAX_MSH;
 
+/// Longest script put behind an executable, in bytes. MeshCmd with its modules has about 1 MB.
+pub const MAX_SCRIPT: usize = 8 << 20;
+
 /// Marks settings at the end of a file.
 const GUID: [u8; 16] =
     [0xb9, 0x96, 0x01, 0x58, 0x80, 0x54, 0x4a, 0x19, 0xb7, 0xf7, 0xe9, 0xbe, 0x44, 0x91, 0x4c, 0x19];
+/// Marks JavaScript at the end of a file.
+const SCRIPT_GUID: [u8; 16] =
+    [0xb9, 0x96, 0x01, 0x58, 0x80, 0x54, 0x4a, 0x19, 0xb7, 0xf7, 0xe9, 0xbe, 0x44, 0x91, 0x4c, 0x18];
 /// Length and GUID.
 const TRAILER: usize = 20;
 
@@ -98,45 +104,99 @@ pub fn extract<R: Read + Seek>(file: &mut R) -> Result<Option<String>, MshError>
         .map_err(|_| MshError::BadExecutable("the embedded settings are not UTF-8"))
 }
 
-/// The executable with these settings at its end, instead of any it had.
-pub fn embed(binary: &[u8], msh: &str) -> Result<Vec<u8>, MshError> {
-    if msh.len() > MAX_EMBEDDED {
-        return Err(MshError::TooLong(msh.len()));
+/// What is put behind an executable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attachment<'a> {
+    /// Settings, at most [`MAX_EMBEDDED`] bytes; an agent writes them beside itself when it starts.
+    Settings(&'a str),
+    /// JavaScript that is run instead of the agent, at most [`MAX_SCRIPT`] bytes.
+    Script(&'a str),
+}
+
+/// How an executable changes when something is put behind it: bytes up to `keep` stay, but for the patches,
+/// and `tail` comes after them. So a copy can be sent without holding it in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Embedding {
+    /// Bytes of the executable that stay.
+    pub keep: u64,
+    /// Offsets, in rising order, and what is there instead.
+    pub patches: Vec<(u64, [u8; 4])>,
+    /// What follows.
+    pub tail: Vec<u8>,
+}
+
+/// Works out how an executable changes when it gets this at its end, instead of any settings it had.
+pub fn embedding<R: Read + Seek>(file: &mut R, attachment: Attachment<'_>) -> Result<Embedding, MshError> {
+    let (bytes, guid, most) = match attachment {
+        Attachment::Settings(text) => (text.as_bytes(), &GUID, MAX_EMBEDDED),
+        Attachment::Script(text) => (text.as_bytes(), &SCRIPT_GUID, MAX_SCRIPT),
+    };
+    if bytes.len() > most {
+        return Err(MshError::TooLong(bytes.len()));
     }
-    let mut file = std::io::Cursor::new(binary);
-    let old = embedded_len(&mut file, binary.len() as u64)?;
+    let len = file.seek(SeekFrom::End(0))?;
+    let old = embedded_len(file, len)?;
     // Headers are of the executable; settings must not be able to complete them.
-    let end = binary.len() - old.map_or(0, |size| size as usize + TRAILER);
-    let pe = Pe::find(&mut file, end as u64)?.filter(Pe::is_signed);
-    let block = [msh.as_bytes(), &(msh.len() as u32).to_be_bytes(), &GUID].concat();
+    let keep = len - old.map_or(0, |size| size + TRAILER as u64);
+    let pe = Pe::find(file, keep)?.filter(Pe::is_signed);
+    let block = [bytes, &(bytes.len() as u32).to_be_bytes(), guid].concat();
     let Some(pe) = pe else {
-        return Ok([&binary[..end], &block].concat());
+        return Ok(Embedding { keep, patches: Vec::new(), tail: block });
     };
     if old.is_some() {
         return Err(MshError::BadExecutable("it is signed and carries settings already"));
     }
-    let table = pe.table_address as usize;
-    if table.checked_add(pe.table_size as usize) != Some(binary.len()) {
+    let table = u64::from(pe.table_address);
+    if table + u64::from(pe.table_size) != len {
         return Err(MshError::BadExecutable("its signature is not at its end"));
     }
     // The entry in the directory and the first certificate both say how long the table is.
-    let directory = pe.directory as usize + 4;
-    let certificate = le_u32(binary, table).ok_or(MshError::BadExecutable("its signature is cut off"))?;
+    let directory = pe.directory + 4;
+    let certificate = read_at::<4, _>(file, table, len)?.map(u32::from_le_bytes);
+    let certificate = certificate.ok_or(MshError::BadExecutable("its signature is cut off"))?;
     let padding = (8 - (certificate as usize + block.len()) % 8) % 8;
     let extra = (padding + block.len()) as u32;
     let grown =
         |size: u32| size.checked_add(extra).ok_or(MshError::BadExecutable("its signature is too long"));
-    if directory + 4 > table || (certificate as usize) > pe.table_size as usize {
+    if directory + 4 > table || certificate > pe.table_size {
         return Err(MshError::BadExecutable("its headers contradict each other"));
     }
-    let mut out = [binary, &[0; 8][..padding], &block].concat();
-    out[directory..directory + 4].copy_from_slice(&grown(pe.table_size)?.to_le_bytes());
-    out[table..table + 4].copy_from_slice(&grown(certificate)?.to_le_bytes());
-    Ok(out)
+    Ok(Embedding {
+        keep,
+        patches: vec![
+            (directory, grown(pe.table_size)?.to_le_bytes()),
+            (table, grown(certificate)?.to_le_bytes()),
+        ],
+        tail: [&[0; 8][..padding], &block].concat(),
+    })
 }
 
-fn le_u32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at.checked_add(4)?)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+impl Embedding {
+    /// Length of the changed executable, in bytes.
+    pub fn size(&self) -> u64 {
+        self.keep + self.tail.len() as u64
+    }
+
+    /// Applies the patches to a part of the executable that begins at `offset`.
+    pub fn patch(&self, offset: u64, part: &mut [u8]) {
+        for (at, bytes) in &self.patches {
+            for (at, byte) in (*at..).zip(bytes) {
+                let inside = at.checked_sub(offset).and_then(|at| usize::try_from(at).ok());
+                if let Some(place) = inside.and_then(|at| part.get_mut(at)) {
+                    *place = *byte;
+                }
+            }
+        }
+    }
+}
+
+/// The executable with these settings at its end, instead of any it had.
+pub fn embed(binary: &[u8], msh: &str) -> Result<Vec<u8>, MshError> {
+    let embedding = embedding(&mut std::io::Cursor::new(binary), Attachment::Settings(msh))?;
+    let mut out = binary[..embedding.keep as usize].to_vec();
+    embedding.patch(0, &mut out);
+    out.extend(&embedding.tail);
+    Ok(out)
 }
 
 /// The hash that names an executable whatever settings it carries and however it is signed: for Windows, of
@@ -181,6 +241,10 @@ mod tests {
     use super::*;
 
     const MSH: &str = "\r\nMeshName=Büro\r\nMeshServer=local\r\n";
+
+    fn le_u32(bytes: &[u8], at: usize) -> Option<u32> {
+        bytes.get(at..at.checked_add(4)?)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+    }
 
     fn elf() -> Vec<u8> {
         [b"\x7fELF\x02\x01\x01", &[0x90; 70_000][..]].concat()
@@ -256,6 +320,33 @@ mod tests {
             assert_eq!(settings(&full).as_deref(), Some(MSH));
             assert_eq!(hash(&full), hash(&plain));
         }
+    }
+
+    #[test]
+    fn a_script_is_put_behind_in_parts() {
+        let signed = pe(0x20b, Some(&[7; 104]));
+        for file in [elf(), pe(0x10b, None), signed] {
+            let plan = embedding(&mut Cursor::new(&file), Attachment::Script("run();")).unwrap();
+            assert_eq!(plan.size(), plan.keep + plan.tail.len() as u64);
+            let mut whole = file.clone();
+            plan.patch(0, &mut whole);
+            for size in [1, 3, 7, 1000] {
+                let mut parts = Vec::new();
+                for (at, chunk) in file.chunks(size).enumerate() {
+                    let mut chunk = chunk.to_vec();
+                    plan.patch((at * size) as u64, &mut chunk);
+                    parts.extend(chunk);
+                }
+                assert_eq!(parts, whole);
+            }
+            whole.extend(&plan.tail);
+            assert_eq!(whole[whole.len() - 16..], SCRIPT_GUID);
+            assert_eq!(settings(&whole), None);
+        }
+        assert!(matches!(
+            embedding(&mut Cursor::new(&elf()), Attachment::Script(&" ".repeat(MAX_SCRIPT + 1))),
+            Err(MshError::TooLong(_))
+        ));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `cargo run --release --example load -- <host:port> <group id> <server id> <agents> [server's pid]`
 //!
 //! Every agent has a key of its own and shakes hands for real; then it says nothing. Memory is read from
-//! `/proc/<pid>/status` before and after.
+//! `/proc/<pid>/status` before and after. `LOAD_HOLD` is for how many seconds the agents stay (8).
 
 #![allow(missing_docs, clippy::print_stdout, reason = "an example that prints")]
 
@@ -67,7 +67,8 @@ async fn main() -> anyhow::Result<()> {
     }
     let in_time = held.iter().filter(|agent| agent.is_in()).count();
     println!("{in_time} of {count} enrolled in {:.1} s", started.elapsed().as_secs_f64());
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    let hold = std::env::var("LOAD_HOLD").ok().map(|seconds| seconds.parse()).transpose()?;
+    tokio::time::sleep(Duration::from_secs(hold.unwrap_or(8))).await;
     if let (Some(pid), Some(before)) = (pid, before) {
         let after = resident_kib(pid)?;
         let each = (after.saturating_sub(before)) as f64 / count as f64;

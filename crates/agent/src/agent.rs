@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::backoff::{Backoff, between};
 use crate::console::Console;
+use crate::desktop::Desktops;
 use crate::dial::{self, Purpose};
 use crate::discovery::{Discovery, live_addresses};
 use crate::endpoint::Endpoint;
@@ -58,6 +59,7 @@ pub struct Context {
     pub(crate) scripts: Semaphore,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) console: Console,
+    pub(crate) desktops: Arc<Desktops>,
     state: Option<StateFolder>,
     /// Server and the certificate it proved to own, when there is no folder to keep them in.
     trusted: Mutex<Option<(Hash384, Hash384)>>,
@@ -175,6 +177,7 @@ impl Agent {
         let (status, status_changes) = watch::channel(Status::default());
         let (orders, orders_taken) = mpsc::channel(1);
         let context = Arc::new(Context {
+            desktops: Desktops::new(settings.display.clone()),
             settings,
             identity,
             tls,

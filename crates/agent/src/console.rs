@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use outpost_wire::message::SessionKind;
+
 use crate::agent::Context;
 use crate::{hardware, host, logins, network, processes};
 
@@ -16,6 +18,11 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// Entries of a folder shown.
 const MAX_ENTRIES: usize = 1000;
 
+/// Lines of the log shown when no number is given.
+const LOG_LINES: usize = 30;
+/// File systems shown.
+const MAX_DISKS: usize = 100;
+
 const HELP: &str = "\
 Commands of this agent:
   help              this list
@@ -24,12 +31,19 @@ Commands of this agent:
   netinfo           network interfaces
   sysinfo           hardware inventory
   users             who is logged in
+  accounts          accounts and shells of the device
   uptime            time since boot and load
-  ps                processes
+  mem               memory in use
+  df                file systems and what is free on them
+  ps [text]         processes, or those with the text in them
   kill <pid>        end a process
+  services [text]   services that run
   ls [folder]       list a folder
   cd [folder]       change or show the folder of this console
+  pwd               the folder of this console
+  cat <file>        show a text file, up to 64 KiB of it
   tunnels           open tunnels
+  log [lines]       the last lines of this agent's log
 For anything else open a terminal or run a command.";
 
 /// The folder of each browser session.
@@ -55,14 +69,21 @@ impl Console {
                 users => users.join("\n"),
             },
             "uptime" => uptime(),
-            "ps" => processes(),
+            "mem" => memory(),
+            "df" => disks(),
+            "accounts" => accounts(),
+            "ps" => processes(argument),
             "kill" => match processes::end(argument) {
                 Ok(pid) => format!("process {pid} ended"),
                 Err(error) => error.to_string(),
             },
+            "services" => services(argument),
+            "pwd" => self.resolve(session, "").display().to_string(),
+            "cat" => show(&self.resolve(session, argument)),
+            "log" => crate::logging::recent(argument.parse().unwrap_or(LOG_LINES)).join("\n"),
             "ls" => list(&self.resolve(session, argument)),
             "cd" => self.change(session, argument),
-            "tunnels" => context.tunnels.terminals().to_json(),
+            "tunnels" => tunnels(context),
             _ => format!("unknown command {command:?}; \"help\" lists what there is"),
         };
         if answer.len() > MAX_ANSWER {
@@ -107,6 +128,12 @@ fn info(context: &Context) -> String {
     text
 }
 
+fn tunnels(context: &Context) -> String {
+    [SessionKind::Kvm, SessionKind::Terminal, SessionKind::Files, SessionKind::Tcp, SessionKind::Udp]
+        .map(|kind| context.tunnels.counts(kind).to_json())
+        .join("\n")
+}
+
 fn uptime() -> String {
     let seconds = host::uptime_seconds().unwrap_or(0);
     let load = host::read_line("/proc/loadavg").unwrap_or_default();
@@ -115,12 +142,101 @@ fn uptime() -> String {
     format!("up {days} d {hours} h {minutes} min, load {}", load.join(" "))
 }
 
-fn processes() -> String {
-    let mut text = String::new();
+fn processes(text: &str) -> String {
+    let mut found = String::new();
     for process in processes::list() {
-        let _ = writeln!(text, "{:>7} {:<12} {}", process.pid, process.user, process.command);
+        if process.command.contains(text) || process.user == text {
+            let _ = writeln!(found, "{:>7} {:<12} {}", process.pid, process.user, process.command);
+        }
+    }
+    if found.is_empty() { "no such process".to_owned() } else { found }
+}
+
+fn services(text: &str) -> String {
+    let names = crate::services::running();
+    let names = names.iter().filter_map(|service| service["name"].as_str());
+    let found: Vec<&str> = names.filter(|name| name.contains(text)).collect();
+    if found.is_empty() {
+        "no such service runs, or there is no systemd here".to_owned()
+    } else {
+        found.join("\n")
+    }
+}
+
+fn accounts() -> String {
+    let around = crate::surroundings::describe(None, None, None);
+    let listed = |field: &str| {
+        let list = around[field].as_array().map(Vec::as_slice).unwrap_or_default();
+        list.iter().filter_map(|one| one.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    format!("accounts: {}\nshells:   {}", listed("accounts"), listed("shells"))
+}
+
+/// Bytes as people read them.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let unit = (bytes.max(1).ilog2() / 10).min(4);
+    #[allow(clippy::cast_precision_loss)] // one digit behind the point
+    let number = bytes as f64 / f64::from(1u32 << (10 * unit.min(3))) / if unit == 4 { 1024.0 } else { 1.0 };
+    if unit == 0 { format!("{bytes} B") } else { format!("{number:.1} {}", UNITS[unit as usize]) }
+}
+
+fn memory() -> String {
+    let kib = |name: &str| hardware::meminfo(name).unwrap_or(0) << 10;
+    let (total, available) = (kib("MemTotal"), kib("MemAvailable"));
+    let (swap, free) = (kib("SwapTotal"), kib("SwapFree"));
+    format!(
+        "memory: {} of {} in use, {} available\nswap:   {} of {} in use",
+        size(total.saturating_sub(available)),
+        size(total),
+        size(available),
+        size(swap.saturating_sub(free)),
+        size(swap)
+    )
+}
+
+/// File systems with a device behind them, each once.
+fn disks() -> String {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut text = format!("{:>11} {:>11} {:>5}  file system", "size", "free", "used");
+    let mut seen = Vec::new();
+    for line in mounts.lines() {
+        let mut fields = line.split(' ');
+        let (Some(device), Some(place)) = (fields.next(), fields.next()) else { continue };
+        if !device.starts_with('/') || seen.contains(&device) || seen.len() >= MAX_DISKS {
+            continue;
+        }
+        seen.push(device);
+        // Spaces and the like stand as octal numbers there.
+        let place = place.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
+        let Ok(disk) = nix::sys::statvfs::statvfs(place.as_str()) else { continue };
+        #[allow(clippy::unnecessary_cast)] // 32 bits wide on small systems
+        let [all, free] = [disk.blocks(), disk.blocks_available()]
+            .map(|blocks| blocks as u64 * disk.fragment_size() as u64);
+        let used = (all.saturating_sub(free) * 100).checked_div(all).unwrap_or(0);
+        let _ = write!(text, "\n{:>11} {:>11} {used:>4}%  {place} ({device})", size(all), size(free));
     }
     text
+}
+
+/// The beginning of a text file. Others would only make noise.
+fn show(path: &Path) -> String {
+    use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    // Neither waits for the other end of a pipe.
+    let file = fs::File::options().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path);
+    let file = match file {
+        Ok(file) if file.metadata().is_ok_and(|kind| kind.is_file()) => file,
+        Ok(_) => return format!("{} is not an ordinary file", path.display()),
+        Err(error) => return failed(error),
+    };
+    let mut bytes = Vec::new();
+    match file.take(MAX_ANSWER as u64 + 1).read_to_end(&mut bytes) {
+        Ok(_) if bytes.contains(&0) => format!("{} is no text file", path.display()),
+        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => failed(error),
+    }
 }
 
 fn list(folder: &Path) -> String {
@@ -162,5 +278,29 @@ mod tests {
             console.change(&session.to_string(), "/");
         }
         assert!(console.folders.lock().expect("lock").len() <= MAX_FOLDERS);
+    }
+
+    #[test]
+    fn what_is_asked_is_answered_as_a_person_reads_it() {
+        assert_eq!(
+            [0, 1023, 1024, 1_572_864, 3 << 30, 5 << 40, u64::MAX].map(size)[..6],
+            ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB", "5.0 TiB"]
+        );
+        assert!(memory().contains("available"));
+        assert!(disks().contains("file system"));
+        assert!(processes("outpost_agent").contains(&std::process::id().to_string()));
+        assert_eq!(processes("no such thing runs anywhere"), "no such process");
+        let folder = tempfile::tempdir().expect("folder");
+        fs::write(folder.path().join("text"), "hello\n").expect("written");
+        fs::write(folder.path().join("noise"), [0, 1, 2]).expect("written");
+        assert_eq!(show(&folder.path().join("text")), "hello\n");
+        assert!(show(&folder.path().join("noise")).ends_with("no text file"));
+        assert!(show(Path::new("/dev/zero")).ends_with("not an ordinary file"));
+        assert!(show(folder.path()).ends_with("not an ordinary file"));
+        // Everything that help names is there.
+        for line in HELP.lines().filter(|line| line.starts_with("  ")) {
+            let command = line.split_whitespace().next().expect("a word");
+            assert!(include_str!("console.rs").contains(&format!("\"{command}\"")), "{command}");
+        }
     }
 }

@@ -92,6 +92,25 @@ async fn open(
     purpose: Purpose,
 ) -> Result<Connection, DialError> {
     let uri = endpoint.uri()?;
+    let (stream, certificate) = connect_tls(endpoint, tls, proxy, purpose).await?;
+    let (socket, _response) = ClientBuilder::from_uri(uri)
+        .config(Config::default().frame_size(FRAME))
+        .limits(Limits::default().max_payload_len(Some(MAX_MESSAGE)))
+        .connect_on(stream)
+        .await?;
+    Ok(Connection { socket, certificate })
+}
+
+/// A TLS connection to `endpoint`, and the certificate of its other end.
+///
+/// # Errors
+/// [`DialError`]; there is no time limit of its own.
+pub(crate) async fn connect_tls(
+    endpoint: &Endpoint,
+    tls: &Arc<ClientConfig>,
+    proxy: Option<&Proxy>,
+    purpose: Purpose,
+) -> Result<(TlsStream<TcpStream>, Hash384), DialError> {
     let tcp = match (proxy, endpoint.socket_address()) {
         (Some(proxy), _) => {
             let stream = connect(&resolve(proxy.authority()).await?).await?;
@@ -110,12 +129,7 @@ async fn open(
         .and_then(|chain| chain.first())
         .ok_or(DialError::NoCertificate)?;
     let certificate = Hash384::of(leaf);
-    let (socket, _response) = ClientBuilder::from_uri(uri)
-        .config(Config::default().frame_size(FRAME))
-        .limits(Limits::default().max_payload_len(Some(MAX_MESSAGE)))
-        .connect_on(stream)
-        .await?;
-    Ok(Connection { socket, certificate })
+    Ok((stream, certificate))
 }
 
 async fn resolve(authority: &str) -> Result<Vec<SocketAddr>, DialError> {

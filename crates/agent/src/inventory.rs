@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outpost_wire::message::{CoreInfo, FromAgent, NetInfo, Smbios};
+use outpost_wire::message::{CoreInfo, FromAgent, NetInfo, SessionKind, Smbios};
 
 use crate::agent::Context;
 use crate::{host, logins, network, smbios};
 
-/// Capabilities that `coreinfo` may carry: 1 desktop, 2 terminal, 4 files. Only what works is said.
-const CAPABILITIES: u32 = 2;
+/// Capabilities that `coreinfo` may carry. Only what works is said.
+const DESKTOP: u32 = 1;
+const TERMINAL: u32 = 2;
+const FILES: u32 = 4;
 /// Address changes come in flocks.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How often the list of logged-in users is compared.
@@ -17,9 +19,13 @@ const REFRESH: Duration = Duration::from_secs(60);
 
 /// Sends everything now, and parts again whenever they change. Never returns.
 pub async fn report(context: &Arc<Context>) {
-    let mut core = core_info();
+    let mut core = core_info(context);
     context.uplink.send(&FromAgent::CoreInfo(Box::new(core.clone()))).await;
-    context.uplink.send(&context.tunnels.terminals()).await;
+    for kind in
+        [SessionKind::Kvm, SessionKind::Terminal, SessionKind::Files, SessionKind::Tcp, SessionKind::Udp]
+    {
+        context.uplink.send(&context.tunnels.counts(kind)).await;
+    }
     let mut changes = context.network_changes();
     changes.mark_unchanged();
     let mut interfaces = network::interfaces();
@@ -45,7 +51,7 @@ pub async fn report(context: &Arc<Context>) {
             interfaces = now;
             context.uplink.send(&net_info(&interfaces)).await;
         }
-        let now = core_info();
+        let now = core_info(context);
         if now != core {
             core = now;
             context.uplink.send(&FromAgent::CoreInfo(Box::new(core.clone()))).await;
@@ -53,10 +59,11 @@ pub async fn report(context: &Arc<Context>) {
     }
 }
 
-fn core_info() -> CoreInfo {
+fn core_info(context: &Context) -> CoreInfo {
+    let desktop = if context.desktops.is_there() { DESKTOP } else { 0 };
     CoreInfo {
         value: Some(format!("Outpost agent {}", env!("CARGO_PKG_VERSION"))),
-        caps: Some(CAPABILITIES),
+        caps: Some(desktop | TERMINAL | FILES),
         osdesc: Some(host::system()),
         root: Some(host::is_root()),
         users: logins::users(),

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use outpost_wire::message::{
     AgentLog, AgentMsg, FromAgent, OpenedUrl, PowerAction as PowerRequest, RunCommands, ServerMsg,
-    ServerMsgBody, ShellKind, SysInfo, ToAgent,
+    ServerMsgBody, SessionKind, ShellKind, SysInfo, ToAgent,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use crate::agent::{Context, Order};
+use crate::consent;
+use crate::desktop::Dialog;
 use crate::power::PowerAction;
 use crate::run_commands::{self, RunAs};
 use crate::tunnel::{self, Origin, Requester};
-use crate::{hardware, load, processes, services, wake};
+use crate::{browser, fetch, hardware, load, processes, services, wake};
 
 /// Rights that the console needs: remote control and agent console.
 const RIGHTS_CONSOLE: u32 = 8 | 16;
@@ -23,9 +25,21 @@ const RIGHT_ALL: u32 = 0xFFFF_FFFF;
 const LIVE_GATHER: Duration = Duration::from_millis(250);
 /// Numbers of known texts of the event log (data-formats §11).
 const LOG_CONSOLE: u32 = 17;
+const LOG_MESSAGE: u32 = 18;
+const LOG_TOAST: u32 = 26;
+const LOG_ALERT: u32 = 158;
+/// How long messages and toasts stay when nobody closes them.
+const MESSAGE_SHOWN: Duration = Duration::from_secs(120);
+const TOAST_SHOWN: Duration = Duration::from_secs(10);
 const LOG_KILL: u32 = 19;
+const LOG_OPEN: u32 = 20;
+const LOG_CLIPBOARD_READ: u32 = 21;
+const LOG_CLIPBOARD_SET: u32 = 22;
 const LOG_POWER: u32 = 25;
+const LOG_DESKTOP_CUT: u32 = 134;
 const LOG_TERMINALS_CUT: u32 = 135;
+const LOG_FILES_CUT: u32 = 136;
+const LOG_PORTS_CUT: u32 = 137;
 
 /// Takes one request; what needs time goes on beside the control channel.
 pub async fn take(context: &Arc<Context>, origin: &Origin, request: ToAgent) {
@@ -53,23 +67,35 @@ pub async fn take(context: &Arc<Context>, origin: &Origin, request: ToAgent) {
             });
         }
         ToAgent::Toast(toast) => {
-            // There is no desktop to show it on; the journal is where an administrator looks.
-            log::info!(
-                "message from {}: {} {}",
-                toast.username.as_deref().unwrap_or("the server"),
-                toast.title.as_deref().unwrap_or_default(),
-                toast.msg.as_deref().unwrap_or_default()
-            );
+            let user = User {
+                session: toast.sessionid,
+                id: toast.userid,
+                name: toast.username,
+                address: None,
+                rights: 0,
+            };
+            let (title, text) = (toast.title.unwrap_or_default(), toast.msg.unwrap_or_default());
+            let shown = show_message(context.clone(), user, title, text, Some(TOAST_SHOWN), LOG_TOAST);
+            tokio::spawn(shown);
         }
-        ToAgent::OpenUrl(asked) => {
-            let answer = OpenedUrl { url: asked.url, sessionid: asked.sessionid, success: Some(false) };
+        ToAgent::OpenUrl(asked) => beside(context, |context| async move {
+            // The address may be a key to a conversation: it stays out of the log.
+            let opened = browser::open(asked.url.as_deref().unwrap_or_default()).await;
+            if let Err(error) = &opened {
+                log::info!("a page that the server wanted opened was not: {error}");
+            }
+            let success = Some(opened.is_ok());
+            let answer = OpenedUrl { url: asked.url, sessionid: asked.sessionid, success };
             context.uplink.send(&FromAgent::OpenUrl(answer)).await;
-        }
+        }),
         ToAgent::UninstallAgent => {
             log::warn!("the server orders this agent to uninstall itself");
             context.order(Order::Uninstall);
         }
         ToAgent::Msg(message) => user_request(context, origin, *message).await,
+        ToAgent::Other(map) if map.get("action").and_then(Value::as_str) == Some("wget") => {
+            beside(context, |context| fetch::fetch(context, origin.clone(), map));
+        }
         ToAgent::Other(map) => {
             let action = map.get("action").and_then(Value::as_str).unwrap_or_default();
             log::debug!("request {action:?} is not one this agent knows");
@@ -127,7 +153,7 @@ impl User {
 }
 
 async fn user_request(context: &Arc<Context>, origin: &Origin, message: ServerMsg) {
-    let ServerMsg { sessionid, rights, consent, userid, username, remoteaddr, body, .. } = message;
+    let ServerMsg { sessionid, rights, consent, userid, username, realname, remoteaddr, body, .. } = message;
     let user = User {
         session: sessionid,
         id: userid,
@@ -140,7 +166,9 @@ async fn user_request(context: &Arc<Context>, origin: &Origin, message: ServerMs
         ServerMsgBody::Tunnel(request) => {
             let requester = Requester {
                 user: request.guestuserid.clone().or(user.id).unwrap_or_default(),
+                guest: request.guestname.clone(),
                 name: user.name,
+                real_name: realname,
                 session: user.session,
                 address: user.address,
                 rights: user.rights,
@@ -149,15 +177,20 @@ async fn user_request(context: &Arc<Context>, origin: &Origin, message: ServerMs
             // Bounded by the places of `Tunnels` (the dial included), so not one of the small requests.
             tokio::spawn(Box::pin(tunnel::serve(context.clone(), origin.clone(), request, requester)));
         }
-        ServerMsgBody::EndTunnel { xuserid, protocol, .. } => {
+        ServerMsgBody::EndTunnel { xuserid, guestname, protocol } => {
             let target = xuserid.unwrap_or_default();
             let allowed = user.rights == RIGHT_ALL || user.id.as_deref() == Some(target.as_str());
-            if allowed
-                && protocol.as_deref() == Some("terminal")
-                && context.tunnels.cut_terminals(&target) > 0
-            {
-                let text = format!("Terminal of {target} ended by an operator");
-                context.uplink.send(&user.log(LOG_TERMINALS_CUT, &text, &[&target])).await;
+            let (kind, number) = match protocol.as_deref() {
+                Some("terminal") => (SessionKind::Terminal, LOG_TERMINALS_CUT),
+                Some("kvm") => (SessionKind::Kvm, LOG_DESKTOP_CUT),
+                Some("files") => (SessionKind::Files, LOG_FILES_CUT),
+                Some("tcp") => (SessionKind::Tcp, LOG_PORTS_CUT),
+                Some("udp") => (SessionKind::Udp, LOG_PORTS_CUT),
+                _ => return,
+            };
+            if allowed && context.tunnels.cut(&tunnel::seat(&target, guestname.as_deref()), kind) > 0 {
+                let text = format!("Sessions of {target} ended by an operator");
+                context.uplink.send(&user.log(number, &text, &[&target])).await;
             }
         }
         ServerMsgBody::Ps => beside(context, |context| async move {
@@ -195,22 +228,80 @@ async fn user_request(context: &Arc<Context>, origin: &Origin, message: ServerMs
             }
             context.uplink.send(&user.answer("cpuinfo", &fields)).await;
         }),
-        ServerMsgBody::OpenUrl { url } => {
-            let fields = [("url", Value::String(url)), ("success", Value::Bool(false))];
+        ServerMsgBody::OpenUrl { url } => beside(context, |context| async move {
+            let opened = browser::open(&url).await;
+            if opened.is_ok() {
+                context.uplink.send(&user.log(LOG_OPEN, &format!("Opened {url}"), &[&url])).await;
+            }
+            let fields = [("url", Value::String(url)), ("success", Value::Bool(opened.is_ok()))];
             context.uplink.send(&user.answer("openUrl", &fields)).await;
-            context.uplink.send(&user.say("This device has no desktop on which to open a page.")).await;
+            if let Err(error) = opened {
+                context.uplink.send(&user.say(error.to_string())).await;
+            }
+        }),
+        ServerMsgBody::MessageBox { title, msg, timeout } => {
+            let timeout = timeout.map(Duration::from_millis);
+            tokio::spawn(show_message(context.clone(), user, title, msg, timeout, LOG_MESSAGE));
         }
-        ServerMsgBody::MessageBox { .. } | ServerMsgBody::AlertBox { .. } => {
-            context.uplink.send(&user.say("This device has no desktop on which to show a message.")).await;
+        ServerMsgBody::AlertBox { title, msg } => {
+            tokio::spawn(show_message(context.clone(), user, title, msg, None, LOG_ALERT));
         }
-        ServerMsgBody::GetClip { .. } | ServerMsgBody::SetClip { .. } => {
-            context.uplink.send(&user.say("This device has no desktop and so no clipboard.")).await;
-        }
+        ServerMsgBody::GetClip { tag } => beside(context, |context| async move {
+            let desktops = context.desktops.clone();
+            match tokio::task::spawn_blocking(move || desktops.clipboard()).await {
+                Ok(Ok(text)) => {
+                    context.uplink.send(&user.log(LOG_CLIPBOARD_READ, "Clipboard read", &[])).await;
+                    // An empty one is not answered, as browsers expect.
+                    if let Some(text) = text {
+                        let tag = tag.unwrap_or(Value::Null);
+                        let fields = [("data", Value::String(text)), ("tag", tag)];
+                        context.uplink.send(&user.answer("getclip", &fields)).await;
+                    }
+                }
+                Ok(Err(error)) => context.uplink.send(&user.say(error.to_string())).await,
+                Err(_) => {}
+            }
+        }),
+        ServerMsgBody::SetClip { data } => beside(context, |context| async move {
+            let (desktops, length) = (context.desktops.clone(), data.len().to_string());
+            match tokio::task::spawn_blocking(move || desktops.set_clipboard(data)).await {
+                Ok(Ok(())) => {
+                    let text = format!("Clipboard set to {length} bytes");
+                    context.uplink.send(&user.log(LOG_CLIPBOARD_SET, &text, &[&length])).await;
+                    context.uplink.send(&user.answer("setclip", &[("success", Value::Bool(true))])).await;
+                }
+                Ok(Err(error)) => context.uplink.send(&user.say(error.to_string())).await,
+                Err(_) => {}
+            }
+        }),
         ServerMsgBody::Other => log::debug!("a message of a kind this agent does not know"),
         _ if user.session.is_some() => {
             context.uplink.send(&user.say("This agent does not offer that.")).await;
         }
         _ => {}
+    }
+}
+
+/// Shows a message to whoever sits at the device.
+async fn show_message(
+    context: Arc<Context>,
+    user: User,
+    title: String,
+    text: String,
+    timeout: Option<Duration>,
+    number: u32,
+) {
+    let log = user.log(number, &format!("Message shown: \"{title}\", \"{text}\""), &[&title, &text]);
+    let dialog = Dialog {
+        title,
+        text,
+        buttons: vec!["OK".into()],
+        timeout: Some(timeout.unwrap_or(MESSAGE_SHOWN).min(MESSAGE_SHOWN)),
+    };
+    // The log is about what was asked for; whether it could be shown is told to whoever asked.
+    context.uplink.send(&log).await;
+    if let Err(reason) = consent::show(&context.desktops, dialog).await {
+        context.uplink.send(&user.say(format!("The message could not be shown: {reason}"))).await;
     }
 }
 
@@ -259,13 +350,17 @@ async fn power(context: Arc<Context>, request: PowerRequest) {
 async fn run(context: Arc<Context>, request: Box<RunCommands>) {
     let request = *request;
     let user = User { session: request.sessionid, id: None, name: None, address: None, rights: 0 };
-    let finish = |text: String| {
-        let mut answer =
-            AgentMsg::reply("runcommands", user.session.as_deref(), &[("result", Value::String(text))]);
+    let reply = |kind: &str, fields: &[(&str, Value)]| {
+        let mut answer = AgentMsg::reply(kind, user.session.as_deref(), fields);
         answer.responseid = request.responseid.clone();
         FromAgent::Msg(Box::new(answer))
     };
-    let refuse = |text: String| if request.reply { finish(text) } else { user.say(text) };
+    let refuse = |text: String| {
+        if !request.reply {
+            return user.say(text);
+        }
+        reply("runcommands", &[("result", Value::String(text)), ("failed", Value::Bool(true))])
+    };
     if request.shell != ShellKind::Sh {
         return context
             .uplink
@@ -279,9 +374,10 @@ async fn run(context: Arc<Context>, request: Box<RunCommands>) {
             .await;
     };
     let run_as = RunAs::from_number(request.run_as_user.into());
-    // With a reply, the whole output comes at its end; without, it streams to the console.
-    let live = (!request.reply && user.session.is_some()).then(|| mpsc::channel::<String>(8));
-    let (live, shown) = live.unzip();
+    // With a reply, the whole output comes at its end, and before that as it is written if that is wanted;
+    // without, it streams to the console.
+    let live = if request.reply { request.live } else { user.session.is_some() };
+    let (live, shown) = live.then(|| mpsc::channel::<String>(8)).unzip();
     let show = async {
         if let Some(mut pieces) = shown {
             while let Some(mut text) = pieces.recv().await {
@@ -289,14 +385,22 @@ async fn run(context: Arc<Context>, request: Box<RunCommands>) {
                 while let Ok(more) = pieces.try_recv() {
                     text.push_str(&more);
                 }
-                context.uplink.send(&user.say(text)).await;
+                let message = if request.reply {
+                    reply("runoutput", &[("text", Value::String(text))])
+                } else {
+                    user.say(text)
+                };
+                context.uplink.send(&message).await;
             }
         }
     };
     let script = run_commands::run(&request.cmds, run_as, run_commands::TIME_LIMIT, live);
     let (result, ()) = tokio::join!(script, show);
     match result {
-        Ok(output) if request.reply => context.uplink.send(&finish(output)).await,
+        Ok(ran) if request.reply => {
+            let fields = [("result", Value::String(ran.output)), ("exitcode", ran.exit.into())];
+            context.uplink.send_for_sure(&reply("runcommands", &fields)).await;
+        }
         Ok(_) => {}
         Err(error) => context.uplink.send(&refuse(error.to_string())).await,
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::account::{Account, AccountError};
 use crate::pty;
@@ -16,8 +16,10 @@ pub const MAX_SCRIPT: usize = 65_535;
 pub const MAX_OUTPUT: usize = 256 * 1024;
 /// A script that takes longer is ended.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// How long a background process may hold the output open after the shell has ended.
+/// How long nothing may be written after the shell has ended, while a background process holds the output open.
 const DRAIN: Duration = Duration::from_millis(500);
+/// How long what was written until then may take to be passed on.
+const REST: Duration = Duration::from_secs(20);
 
 /// Who the script runs as (`runAsUser`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,14 +65,23 @@ pub enum RunError {
     Start(#[from] std::io::Error),
 }
 
-/// Runs `script` in `/bin/sh` and returns what it wrote to both outputs, in order of arrival. With
-/// `live`, every piece is passed on as well; a receiver that is slow slows the script.
+/// A script that ran.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// What it wrote to both outputs, in order of arrival.
+    pub output: String,
+    /// What it exited with; none when it was ended by a signal or at the time limit.
+    pub exit: Option<i32>,
+}
+
+/// Runs `script` in `/bin/sh`. With `live`, every piece of output is passed on as it comes as well; a
+/// receiver that is slow slows the script.
 pub async fn run(
     script: &str,
     run_as: RunAs,
     time_limit: Duration,
     live: Option<mpsc::Sender<String>>,
-) -> Result<String, RunError> {
+) -> Result<Ran, RunError> {
     if script.len() > MAX_SCRIPT {
         return Err(RunError::TooLong(script.len()));
     }
@@ -95,6 +106,7 @@ pub async fn run(
     let mut input = child.stdin.take().expect("stdin is piped");
 
     let mut collected = Collected::default();
+    let (ended, over) = watch::channel(false);
     let work = async {
         let script = [script.as_bytes(), b"\nexit\n"].concat();
         let feed = async move {
@@ -103,10 +115,11 @@ pub async fn run(
         };
         let status = async {
             let status = child.wait().await;
-            tokio::time::sleep(DRAIN).await;
+            let _ = ended.send(true);
+            tokio::time::sleep(REST).await;
             status
         };
-        let collect = collect(&mut output, &mut collected, live.as_ref());
+        let collect = collect(&mut output, &mut collected, live.as_ref(), over);
         tokio::pin!(feed, status, collect);
         let mut fed = false;
         loop {
@@ -118,6 +131,9 @@ pub async fn run(
         }
     };
     let in_time = tokio::time::timeout(time_limit, work).await.is_ok();
+    // Both outputs can be closed before the shell ends; it is given a moment to say how.
+    let exit = tokio::time::timeout(DRAIN, child.wait()).await.ok().and_then(Result::ok);
+    let exit = exit.filter(|_| in_time).and_then(|status| status.code());
     if !in_time {
         if let Some(group) = group {
             let _ = nix::sys::signal::killpg(
@@ -131,17 +147,27 @@ pub async fn run(
             let _ = live.send(note).await;
         }
     }
-    Ok(collected.into_text())
+    Ok(Ran { output: collected.into_text(), exit })
 }
 
 async fn collect(
     output: &mut tokio::net::unix::pipe::Receiver,
     into: &mut Collected,
     live: Option<&mpsc::Sender<String>>,
+    mut over: watch::Receiver<bool>,
 ) {
     let mut buffer = [0u8; 4096];
     let mut split = Vec::new();
-    while let Ok(n) = output.read(&mut buffer).await {
+    loop {
+        let quiet = async {
+            let _ = over.wait_for(|over| *over).await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        let n = tokio::select! {
+            biased;
+            read = output.read(&mut buffer) => read.unwrap_or(0),
+            () = quiet => 0,
+        };
         if n == 0 {
             break;
         }
@@ -194,7 +220,15 @@ mod tests {
     use super::*;
 
     async fn output_of(script: &str) -> String {
-        run(script, RunAs::Agent, Duration::from_secs(20), None).await.expect("run")
+        run(script, RunAs::Agent, Duration::from_secs(20), None).await.expect("run").output
+    }
+
+    #[tokio::test]
+    async fn how_it_ended_is_known() {
+        for (script, exit) in [("true", Some(0)), ("echo x\nexit 7", Some(7)), ("kill -9 $$", None)] {
+            let ran = run(script, RunAs::Agent, Duration::from_secs(20), None).await.expect("run");
+            assert_eq!(ran.exit, exit, "{script}");
+        }
     }
 
     #[tokio::test]
@@ -213,12 +247,13 @@ mod tests {
     #[tokio::test]
     async fn a_script_that_hangs_is_ended_with_its_children() {
         let started = std::time::Instant::now();
-        let output =
+        let Ran { output, exit } =
             run("echo before; sleep 61.25 & sleep 61.25", RunAs::Agent, Duration::from_secs(1), None)
                 .await
                 .expect("run");
         assert!(started.elapsed() < Duration::from_secs(10));
         assert!(output.contains("before") && output.contains("time limit"), "{output:?}");
+        assert_eq!(exit, None);
         tokio::time::sleep(Duration::from_millis(200)).await;
         let left =
             crate::processes::list().into_iter().filter(|process| process.command == "sleep 61.25").count();
@@ -246,8 +281,25 @@ mod tests {
         let script = "i=0; while [ $i -lt 3000 ]; do printf 'ä€𝄞'; i=$((i+1)); done";
         let (result, all) =
             tokio::join!(run(script, RunAs::Agent, Duration::from_secs(20), Some(sender)), gather);
-        assert_eq!(result.expect("run"), all);
+        assert_eq!(result.expect("run").output, all);
         assert_eq!(all, "ä€𝄞".repeat(3000));
+    }
+
+    #[tokio::test]
+    async fn a_slow_receiver_gets_what_was_written_before_the_end() {
+        let (sender, mut receiver) = mpsc::channel::<String>(1);
+        let gather = async move {
+            let mut all = 0;
+            while let Some(piece) = receiver.recv().await {
+                all += piece.len();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            all
+        };
+        let script = "head -c 60000 /dev/zero | tr '\\0' x; echo end";
+        let (ran, all) =
+            tokio::join!(run(script, RunAs::Agent, Duration::from_secs(20), Some(sender)), gather);
+        assert_eq!((ran.expect("run").output.len(), all), (60_004, 60_004));
     }
 
     #[tokio::test]

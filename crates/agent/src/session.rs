@@ -124,7 +124,11 @@ async fn shake_hands(
             platform_type: host::platform_type(),
             group: settings.group,
             // JavaScript is not what it says: without this bit MeshCentral never completes the session.
-            capabilities: Capabilities::TERMINAL | Capabilities::CONSOLE | Capabilities::JAVASCRIPT,
+            capabilities: if context.desktops.is_there() { Capabilities::DESKTOP } else { Capabilities(0) }
+                | Capabilities::TERMINAL
+                | Capabilities::FILES
+                | Capabilities::CONSOLE
+                | Capabilities::JAVASCRIPT,
             host_name: host::name(),
         },
         agent_name: settings.agent_name.clone(),

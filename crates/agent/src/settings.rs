@@ -184,6 +184,22 @@ pub struct Settings {
     pub validate_certificate: bool,
     /// Consent bits that hold on this device whatever the server says (`LocalConsent`).
     pub local_consent: u32,
+    /// Which screen is shown (`Display`).
+    pub display: DisplayChoice,
+}
+
+/// `Display`: which screen a desktop session shows. Outpost's own key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DisplayChoice {
+    /// The one in front. The default.
+    #[default]
+    Front,
+    /// The X server of this name, such as `:0`.
+    Named(String),
+    /// What the graphics hardware puts out, whoever draws it: `console`.
+    Console,
+    /// None: `off`.
+    Off,
 }
 
 impl Settings {
@@ -231,6 +247,12 @@ impl Settings {
             idle_timeout: idle.map_or(IDLE, Duration::from_secs),
             validate_certificate: validate,
             local_consent: number(msh, "LocalConsent", (0, 127))?.map_or(0, |bits| bits as u32),
+            display: match msh.get("Display").map(str::trim) {
+                None | Some("") => DisplayChoice::Front,
+                Some(off) if off.eq_ignore_ascii_case("off") => DisplayChoice::Off,
+                Some(console) if console.eq_ignore_ascii_case("console") => DisplayChoice::Console,
+                Some(name) => DisplayChoice::Named(name.chars().take(255).collect()),
+            },
         })
     }
 

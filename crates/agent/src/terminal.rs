@@ -20,6 +20,7 @@ use tokio_websockets::Message;
 
 use crate::account::{Account, AccountError};
 use crate::pty::{self, Pty, Size};
+use crate::surroundings;
 
 /// Largest piece of output in one frame, in bytes.
 const MAX_PIECE: usize = 16 * 1024;
@@ -48,6 +49,9 @@ pub enum TerminalError {
     /// `/bin/login` needs root.
     #[error("a login prompt needs an agent that runs as root")]
     LoginNeedsRoot,
+    /// Not one of the device's shells.
+    #[error("{0:?} is none of this device's shells (/etc/shells)")]
+    NoShell(String),
     /// There is no login program.
     #[error("this device has no /bin/login")]
     NoLogin,
@@ -83,11 +87,18 @@ impl Shell {
                 None if as_user => Account::logged_in()?,
                 None => Account::own()?,
             };
-            let mut command = Command::new(&account.shell);
+            let shell = match &options.shell {
+                Some(wanted) => surroundings::shells()
+                    .into_iter()
+                    .find(|shell| shell == std::path::Path::new(wanted))
+                    .ok_or_else(|| TerminalError::NoShell(wanted.chars().take(100).collect()))?,
+                None => account.shell.clone(),
+            };
+            let mut command = Command::new(&shell);
             // A leading dash makes a login shell, which reads the profile as on a console.
-            let name = account.shell.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = shell.file_name().unwrap_or_default().to_string_lossy().into_owned();
             command.arg0(format!("-{name}")).env_clear().envs(account.environment());
-            command.env("HISTCONTROL", "ignoreboth").current_dir(account.start_folder());
+            command.env("SHELL", &shell).env("HISTCONTROL", "ignoreboth").current_dir(account.start_folder());
             (command, Some(account))
         };
         let mut shell = Self { command, account, launch: None };
@@ -168,6 +179,7 @@ where
     let Shell { mut command, account, launch } = shell;
     command.env("COLUMNS", size.cols.to_string()).env("LINES", size.rows.to_string());
     let mut child = pty::spawn(command, slave, account.as_ref())?;
+    let shell = process(&child);
     let flow = Flow::new(options.window);
     let (input, mut typed) = mpsc::channel(INPUT_QUEUE);
     let (answers, answered) = mpsc::channel(ANSWER_QUEUE);
@@ -185,7 +197,8 @@ where
             std::future::pending::<()>().await;
         };
         let output = pin!(send_output(&mut sink, &pty, &flow, answered, &mut child));
-        let input = pin!(take_input(stream, &pty, &flow, input, answers));
+        let place = || surroundings::describe(account.as_ref(), pty.foreground(), shell);
+        let input = pin!(take_input(stream, &pty, &flow, input, answers, place));
         tokio::select! {
             () = output => {}
             () = input => {}
@@ -247,6 +260,7 @@ async fn take_input<I, E>(
     flow: &Flow,
     input: mpsc::Sender<Bytes>,
     answers: mpsc::Sender<String>,
+    place: impl Fn() -> serde_json::Value,
 ) where
     I: Stream<Item = Result<Message, E>> + Unpin,
 {
@@ -273,6 +287,12 @@ async fn take_input<I, E>(
                 }
                 Some(Control::Ack { bytes }) => flow.acknowledge(bytes),
                 Some(Control::Close) => return,
+                Some(Control::Surroundings) => {
+                    let mut told = place();
+                    told["ctrlChannel"] = "102938".into();
+                    told["type"] = "surroundings".into();
+                    let _ = answers.try_send(told.to_string());
+                }
                 Some(control) => {
                     if let Some(answer) = answer(control) {
                         let _ = answers.try_send(answer);
@@ -295,10 +315,15 @@ pub fn answer(control: Control) -> Option<String> {
     }
 }
 
+/// The process of a shell, while it has not been reaped.
+fn process(child: &Child) -> Option<Pid> {
+    child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw)
+}
+
 /// Hangs up on the shell and on what runs in the foreground, kills what stays, and reaps the shell. Jobs
 /// that were put into the background with `nohup` live on, as after any log-out.
 fn end(mut child: Child, foreground: Option<Pid>) {
-    let shell = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    let shell = process(&child);
     let groups: Vec<Pid> = [shell, foreground.filter(|_| shell.is_some())].into_iter().flatten().collect();
     let signal = move |signal| {
         for &group in &groups {

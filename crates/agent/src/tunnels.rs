@@ -24,7 +24,7 @@ pub struct Tunnels {
 #[derive(Debug)]
 struct Entry {
     user: String,
-    terminal: bool,
+    kind: Option<SessionKind>,
     cut: Arc<Notify>,
 }
 
@@ -42,7 +42,7 @@ impl Tunnels {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let cut = Arc::new(Notify::new());
-        open.insert(number, Entry { user: user.to_owned(), terminal: false, cut: cut.clone() });
+        open.insert(number, Entry { user: user.to_owned(), kind: None, cut: cut.clone() });
         Some(Place { tunnels: self.clone(), number, cut })
     }
 
@@ -51,21 +51,22 @@ impl Tunnels {
         self.open.lock().expect("no holder panics").is_empty()
     }
 
-    /// Cuts the terminals of `user`; returns how many there were.
-    pub fn cut_terminals(&self, user: &str) -> usize {
+    /// Cuts the sessions of a kind that `user` has; returns how many there were.
+    pub fn cut(&self, user: &str, kind: SessionKind) -> usize {
         let open = self.open.lock().expect("no holder panics");
-        let mine = open.values().filter(|entry| entry.terminal && entry.user == user);
+        let mine = open.values().filter(|entry| entry.kind == Some(kind) && entry.user == user);
         mine.inspect(|entry| entry.cut.notify_one()).count()
     }
 
-    /// The present counts of terminals by user.
-    pub fn terminals(&self) -> FromAgent {
+    /// The present counts of sessions of a kind by user.
+    pub fn counts(&self, kind: SessionKind) -> FromAgent {
         let mut counts: Map<String, Value> = Map::new();
-        for entry in self.open.lock().expect("no holder panics").values().filter(|entry| entry.terminal) {
+        let open = self.open.lock().expect("no holder panics");
+        for entry in open.values().filter(|entry| entry.kind == Some(kind)) {
             let count = counts.get(&entry.user).and_then(Value::as_u64).unwrap_or(0) + 1;
             counts.insert(entry.user.clone(), count.into());
         }
-        FromAgent::Sessions(Sessions { kind: SessionKind::Terminal, value: counts })
+        FromAgent::Sessions(Sessions { kind, value: counts })
     }
 }
 
@@ -78,12 +79,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// The tunnel has become a terminal; the server is told the new counts.
-    pub fn is_terminal(&self) {
+    /// The tunnel has become a session of this kind; the server is told the new counts.
+    pub fn becomes(&self, kind: SessionKind) {
         if let Some(entry) = self.tunnels.open.lock().expect("no holder panics").get_mut(&self.number) {
-            entry.terminal = true;
+            entry.kind = Some(kind);
         }
-        self.tunnels.uplink.post(&self.tunnels.terminals());
+        self.tunnels.uplink.post(&self.tunnels.counts(kind));
     }
 
     /// Waits until somebody with the right to do so cuts the tunnel.
@@ -95,8 +96,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let entry = self.tunnels.open.lock().expect("no holder panics").remove(&self.number);
-        if entry.is_some_and(|entry| entry.terminal) {
-            self.tunnels.uplink.post(&self.tunnels.terminals());
+        if let Some(kind) = entry.and_then(|entry| entry.kind) {
+            self.tunnels.uplink.post(&self.tunnels.counts(kind));
         }
     }
 }
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     fn counts(tunnels: &Tunnels) -> Map<String, Value> {
-        match tunnels.terminals() {
+        match tunnels.counts(SessionKind::Terminal) {
             FromAgent::Sessions(sessions) => sessions.value,
             other => panic!("{other:?}"),
         }
@@ -118,12 +119,13 @@ mod tests {
         let places: Vec<Place> =
             (0..MAX_TUNNELS).map(|_| tunnels.enter("user//ada").expect("a place")).collect();
         assert!(tunnels.enter("user//bob").is_none());
-        assert!(counts(&tunnels).is_empty(), "a tunnel without a terminal is no session");
-        places[0].is_terminal();
-        places[1].is_terminal();
+        assert!(counts(&tunnels).is_empty(), "a tunnel without a protocol is no session");
+        places[0].becomes(SessionKind::Terminal);
+        places[1].becomes(SessionKind::Terminal);
+        places[2].becomes(SessionKind::Files);
         assert_eq!(counts(&tunnels)["user//ada"], 2);
-        assert_eq!(tunnels.cut_terminals("user//ada"), 2);
-        assert_eq!(tunnels.cut_terminals("user//bob"), 0);
+        assert_eq!(tunnels.cut("user//ada", SessionKind::Terminal), 2);
+        assert_eq!(tunnels.cut("user//bob", SessionKind::Terminal), 0);
         drop(places);
         assert!(tunnels.is_empty() && counts(&tunnels).is_empty());
     }

@@ -233,6 +233,10 @@ impl Tunnel {
         self.socket.send(Message::binary(text.as_bytes().to_vec())).await.expect("send");
     }
 
+    pub async fn bytes(&mut self, bytes: &[u8]) {
+        self.socket.send(Message::binary(bytes.to_vec())).await.expect("send");
+    }
+
     pub async fn control(&mut self, text: String) {
         self.socket.send(Message::text(text)).await.expect("send");
     }

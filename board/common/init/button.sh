@@ -1,0 +1,34 @@
+# A button that asks for a factory reset: a pin of the board (RESET_PIN of board.conf) that is connected to ground while the box
+# is switched on, and stays so for five seconds. config.txt gives it a pull-up, without which it would always be low.
+# A chapter of init.
+GPIO=${GPIO:-/sys/class/gpio}
+PIN_FILE=${PIN_FILE:-/etc/outpost/reset-pin}
+# Tenths of a second.
+HELD=50
+
+# The controller of the header's pins, by its name: the boards have others for LEDs and power.
+button_chip() {
+    for chip in $GPIO/gpiochip*; do
+        case $(cat $chip/label 2>/dev/null) in pinctrl-bcm2835 | pinctrl-bcm2711 | pinctrl-rp1) cat $chip/base && return 0 ;; esac
+    done
+    return 1
+}
+
+button_held() {
+    pin=$(cat "$PIN_FILE" 2>/dev/null) && base=$(button_chip) || return 1
+    line=$GPIO/gpio$((base + pin))
+    [ -e $line ] || echo $((base + pin)) >$GPIO/export 2>/dev/null
+    echo in >$line/direction 2>/dev/null
+    tenths=0
+    # What cannot be read is not pressed.
+    while [ "$(cat $line/value 2>/dev/null)" = 0 ]; do
+        tenths=$((tenths + 1))
+        if [ $tenths -ge $HELD ]; then
+            echo $((base + pin)) >$GPIO/unexport 2>/dev/null
+            return 0
+        fi
+        sleep 0.1
+    done
+    echo $((base + pin)) >$GPIO/unexport 2>/dev/null
+    return 1
+}

@@ -1,0 +1,39 @@
+# The data partition, /var of the running system. A chapter of init.
+#
+# What a power cut left is put in order by the journal; what else is damaged is repaired, asking nobody. Where that does not
+# help, the partition is set aside: nothing is written to it any more, /var is in memory, the box comes up empty and says so.
+# Whoever wants the data back takes the card to a computer; whoever does not asks for a factory reset.
+
+data_make() {
+    inside /sbin/mke2fs -q -F -t ext4 -L outpost-data -m 1 -E nodiscard /dev/${part}4 || die "the data partition cannot be made"
+    sync
+}
+
+data_aside() { # data_aside <why>
+    mount -t tmpfs -o mode=0755,nodev,nosuid,noexec,size=40% outpost-aside /new/var
+    : >/run/outpost-box/data-aside
+    incident set-aside "The data on the card cannot be used: $1. It has been set aside and is left as it is. What is done here now is forgotten at the next start. A factory reset makes a new data partition."
+}
+
+# Folders that are found again without their names stand in lost+found.
+data_is_headless() { [ ! -e /new/var/lib/outpost-box/machine-id ] && [ -n "$(ls /new/var/lost+found 2>/dev/null)" ]; }
+
+data_mount() {
+    repaired=
+    inside /sbin/e2fsck -p /dev/${part}4 >/dev/kmsg 2>&1
+    if [ $? -ge 4 ]; then
+        inside /sbin/e2fsck -y /dev/${part}4 >/run/e2fsck 2>&1
+        tail -n 20 /run/e2fsck >/dev/kmsg
+        rm /run/e2fsck
+        repaired=yes
+    fi
+    # An error that shows up later starts the box again, so that it is repaired here.
+    if ! mount -t ext4 -o noatime,nodev,nosuid,noexec,commit=30,errors=panic /dev/${part}4 /new/var 2>/dev/kmsg; then
+        data_aside "its file system is destroyed"
+    elif data_is_headless; then
+        umount /new/var
+        data_aside "its folders have lost their names"
+    elif [ -n "$repaired" ]; then
+        incident repaired "The file system of the data partition was damaged and has been repaired. Single files may be missing."
+    fi
+}

@@ -1,0 +1,21 @@
+SUMMARY = "Program of the initial RAM disk: finds, prepares and mounts the card"
+SECTION = "base"
+
+inherit outpost_source
+
+do_configure[noexec] = "1"
+do_compile[noexec] = "1"
+
+do_install() {
+    common=${S}/board/common/init
+    install -D -m 0755 $common/init ${D}/init
+    for file in $common/*.sh; do
+        [ ! -f $file ] || install -D -m 0644 $file ${D}${sysconfdir}/outpost/$(basename $file)
+    done
+    # Drivers are in the kernel of these boards; those in the list that are modules are not needed to reach the card.
+    install -D -m 0644 $common/modules ${D}${sysconfdir}/modules
+    install -d ${D}/dev ${D}/proc ${D}/sys
+}
+
+FILES:${PN} += "/init /dev /proc /sys"
+RDEPENDS:${PN} = "busybox"

@@ -12,10 +12,16 @@ use crate::identity::{Identity, IdentityError, Names};
 use crate::site::{Ports, Site};
 use crate::store::{Durability, Store, StoreError};
 use crate::web::{self, BindError};
-use crate::{clock, model};
+use crate::{appliance, clock, jobs, model, relay};
 
 /// How often old history is dropped.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
+
+/// How often commands that wait are looked after.
+const JOBS_PERIOD: Duration = Duration::from_secs(15);
+
+/// How often the bundle of official agents is looked at.
+const BUNDLE_PERIOD: Duration = Duration::from_secs(15);
 
 /// Why the server does not start.
 #[allow(missing_docs, reason = "a variant\'s line says what its fields are")]
@@ -73,6 +79,7 @@ impl Server {
         let acceptor = web::acceptor(&identity.web)?;
         let site = Site::new(config, identity, store).await?;
         make_no_users_account(&site).await?;
+        web::forget_transfers(&site);
         let listeners = web::bind(&site.config.settings)?;
         let ports = Ports {
             https: listeners.https.local_addr()?,
@@ -86,15 +93,30 @@ impl Server {
             tasks.spawn(web::serve_redirection(site.clone(), listener, stop.clone()));
         }
         tasks.spawn(expire(site.clone(), stop.clone()));
+        tasks.spawn(look_after_jobs(site.clone(), stop.clone()));
+        tasks.spawn({
+            let site = site.clone();
+            async move { relay::recover(&site).await }
+        });
+        tasks.spawn(watch_bundle(site.clone(), stop.clone()));
+        tasks.spawn(appliance::keep_up(site.clone(), stop.clone()));
         let mut mdns = None;
         if site.config.settings.mode.discovers() && site.config.settings.discovery.enabled {
             tasks.spawn(discovery::serve_scan(site.clone(), stop.clone()));
             let title = site.config.settings.discovery.name.clone().unwrap_or_else(|| site.title(""));
-            match Mdns::start(&title, site.public_port()) {
+            let host = appliance::host_name();
+            site.local_name.store(Arc::new(format!("{host}.local")));
+            let renamed = {
+                let site = site.clone();
+                move |name: &str| site.local_name.store(Arc::new(name.to_owned()))
+            };
+            match Mdns::start(&title, &host, site.public_port(), renamed) {
                 Ok(started) => mdns = Some(started),
-                Err(error) => log::warn!("outpost.local is not announced: {error}"),
+                Err(error) => log::warn!("{host}.local is not announced: {error}"),
             }
         }
+        // Last: it reports the server ready.
+        tasks.spawn(appliance::watch(site.clone(), stop.clone()));
         Ok(Server { site, stop, tasks, _mdns: mdns })
     }
 
@@ -106,8 +128,9 @@ impl Server {
     /// Stops accepting, ends connections, and writes what is still to be written.
     pub async fn stop(mut self) {
         self.stop.cancel();
+        self.site.relay.stop();
         for session in self.site.sessions.all() {
-            session.cancel.cancel();
+            session.end_with_server();
         }
         let agents = self.site.agents.all();
         for agent in &agents {
@@ -115,9 +138,12 @@ impl Server {
         }
         // Sessions note when they ended; give them a moment for it.
         let ended = async {
-            while self.site.agents.count() + self.site.sessions.count() > 0 {
+            let site = &self.site;
+            let open = || site.relay.count() + site.tunnels.devices_count();
+            while site.agents.count() + site.sessions.count() + open() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            self.site.recordings.finish_all().await;
             while self.tasks.join_next().await.is_some() {}
         };
         let _ = tokio::time::timeout(Duration::from_secs(3), ended).await;
@@ -163,6 +189,7 @@ async fn expire(site: Arc<Site>, stop: CancellationToken) {
             () = tokio::time::sleep(EXPIRY_PERIOD) => {}
         }
         let now = clock::now_ms();
+        relay::recover(&site).await;
         let expired = site
             .store
             .write(Durability::Lazy, |change| {
@@ -172,6 +199,29 @@ async fn expire(site: Arc<Site>, stop: CancellationToken) {
             .await;
         if let Err(error) = expired {
             log::warn!("old history could not be dropped: {error}");
+        }
+    }
+}
+
+/// Ends commands that nobody answers, and sends what waits behind others.
+async fn look_after_jobs(site: Arc<Site>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(JOBS_PERIOD) => {}
+        }
+        jobs::sweep(&site).await;
+    }
+}
+
+/// Looks whether official agents were imported or removed by the command line, so that connected agents get
+/// their cores.
+async fn watch_bundle(site: Arc<Site>, stop: CancellationToken) {
+    loop {
+        site.official.bundle.get();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(BUNDLE_PERIOD) => {}
         }
     }
 }
@@ -197,7 +247,7 @@ pub fn urls(site: &Site) -> Vec<String> {
         }
     }
     if site.config.settings.mode != Mode::Wan && site.config.settings.discovery.enabled {
-        urls.push(format!("https://outpost.local{port}/"));
+        urls.push(format!("https://{}{port}/", site.local_name.load()));
     }
     if urls.is_empty() || bound.is_some_and(|bound| bound.is_loopback()) {
         urls.push(format!("https://localhost{port}/"));

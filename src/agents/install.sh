@@ -52,7 +52,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 
 echo "Fetching the agent from $server …"
-fetch "$server/meshagents?id=$id" "$work/outpost-agent" \
+fetch "$server/meshagents?id=$id&agent=outpost" "$work/outpost-agent" \
     || fail "the server has no agent for this machine ($(uname -m)), or cannot be reached"
 if [ -n "$agents" ]; then
     expected=$(echo "$agents" | sed -n "s/^$id //p")

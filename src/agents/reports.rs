@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outpost_wire::id::DeviceId;
-use outpost_wire::message::{AgentLog, AgentMsg, CoreInfo, FromAgent, NetInfo, Sessions, SysInfo, ToAgent};
+use outpost_wire::message::{
+    AgentLog, AgentMsg, CoreInfo, FromAgent, NetInfo, SessionKind, Sessions, SysInfo, ToAgent,
+};
 use serde_json::{Map, Value, json};
 
 use super::{registration, routing};
 use crate::clock;
+use crate::jobs;
 use crate::live::Agent;
 use crate::model::{Device, DeviceAgent, DeviceGroup, Event};
 use crate::site::Site;
@@ -21,7 +24,12 @@ const BOOT_TIME_WOBBLE: i64 = 120_000;
 pub(super) async fn take(site: &Arc<Site>, agent: &Arc<Agent>, message: FromAgent) {
     let Some(device) = site.store.directory().device(&agent.device).cloned() else { return };
     let outcome = match message {
-        FromAgent::CoreInfo(info) => core_info(site, &device, *info).await,
+        FromAgent::CoreInfo(info) => {
+            let outcome = core_info(site, &device, *info).await;
+            agent.set_ready();
+            jobs::ready(site, &device.id).await;
+            outcome
+        }
         FromAgent::NetInfo(info) => network(site, &device, info).await,
         FromAgent::SysInfo(info) => system(site, &device, info).await,
         FromAgent::SysInfoCheck => {
@@ -36,7 +44,9 @@ pub(super) async fn take(site: &Arc<Site>, agent: &Arc<Agent>, message: FromAgen
             Ok(())
         }
         FromAgent::Msg(message) => {
-            deliver(site, &device, *message);
+            if !jobs::answered(site, &device.id, &message).await {
+                deliver(site, &device, *message);
+            }
             Ok(())
         }
         FromAgent::Log(entry) => {
@@ -62,6 +72,40 @@ pub(super) async fn take(site: &Arc<Site>, agent: &Arc<Agent>, message: FromAgen
     };
     if let Err(error) = outcome {
         log::warn!("a report of {} could not be kept: {error}", device.name);
+    }
+}
+
+/// Notes that a device's agent runs no core, and so can do nothing of what cores do.
+pub(super) async fn no_core(site: &Arc<Site>, device: &DeviceId) {
+    let without = |device: &Device| {
+        let mut device = device.clone();
+        if let Some(agent) = &mut device.agent {
+            agent.core = None;
+            agent.caps = registration::merge_capabilities(agent.caps, 0);
+        }
+        device
+    };
+    let unchanged = |device: &Device| without(device) == *device;
+    if site.store.directory().device(device).is_none_or(|device| unchanged(device)) {
+        return;
+    }
+    let event = site
+        .store
+        .write(Durability::Lazy, |change| {
+            let Some(stored) = change.directory().device(device).cloned() else { return Ok(None) };
+            let device = change.put_device(without(&stored));
+            let event = Event::new("node", "changenode", &device.domain)
+                .on_device(&device.id)
+                .with("node", live_view(site, &device))
+                .to_device(&device, change.directory())
+                .unlogged();
+            Ok::<_, StoreError>(Some(event))
+        })
+        .await;
+    match event {
+        Ok(Some(event)) => site.events.show(&event, clock::now_ms()),
+        Ok(None) => {}
+        Err(error) => log::warn!("that {device} has no core could not be kept: {error}"),
     }
 }
 
@@ -223,19 +267,20 @@ pub(super) async fn ask_system(site: &Site, agent: &Agent) {
     let _ = agent.send(Bytes::from(ToAgent::SysInfo(request).to_json()));
 }
 
+/// Notes what the agent says of messages, programs and the like. Of tunnels the relay knows better.
 fn running_sessions(site: &Site, agent: &Agent, device: &Device, report: Sessions) {
+    if matches!(
+        report.kind,
+        SessionKind::Kvm | SessionKind::Terminal | SessionKind::Files | SessionKind::Tcp | SessionKind::Udp
+    ) {
+        return;
+    }
     let kind = match serde_json::to_value(report.kind) {
         Ok(Value::String(kind)) => kind,
         _ => return,
     };
-    let sessions = agent.report_sessions(&kind, Value::Object(report.value));
-    let sessions = if sessions.is_empty() { Value::Null } else { sessions.into() };
-    let event = Event::new("node", "devicesessions", &device.domain)
-        .on_device(&device.id)
-        .with("sessions", sessions)
-        .to_device(device, &site.store.directory())
-        .unlogged();
-    site.events.show(&event, clock::now_ms());
+    agent.report_sessions(&kind, Value::Object(report.value));
+    site.show_sessions(&device.id);
 }
 
 fn deliver(site: &Site, device: &Device, message: AgentMsg) {

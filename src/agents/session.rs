@@ -7,20 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use outpost_wire::command::{AgentCommand, ServerCommand};
+use outpost_wire::command::AgentCommand;
 use outpost_wire::handshake::{
-    Capabilities, Frame, HandshakeError, ServerHandshake, ServerHandshakeConfig, TlsHashes, VerifiedAgent,
+    Frame, HandshakeError, ServerHandshake, ServerHandshakeConfig, TlsHashes, VerifiedAgent,
 };
 use outpost_wire::id::Hash384;
 use outpost_wire::message::{FromAgent, MAX_AGENT_MESSAGE, ServerInfo, ToAgent};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_websockets::{Message, WebSocketStream};
 
 use super::registration::{self, Refused};
 use super::reports;
+use super::upkeep::{Step, Upkeep};
 use crate::clock;
-use crate::live::{Agent, Outbox, mailbox};
+use crate::live::{Agent, ORDERS, Order, Outbox, mailbox};
 use crate::site::Site;
 use crate::web::ConnectionPermit;
 
@@ -38,6 +40,8 @@ const BURST: f64 = 400.0;
 const RATE: f64 = 40.0;
 /// A device may connect so often in [`RECONNECT_WINDOW`] before it has to wait.
 const RECONNECTS: u32 = 12;
+/// A device that connects more often than this in the window may be ended by its core.
+const RESTLESS: u32 = 5;
 const RECONNECT_WINDOW: Duration = Duration::from_secs(120);
 /// Devices whose reconnects are counted.
 const RECONNECTS_COUNTED: usize = 16_384;
@@ -82,7 +86,8 @@ struct Reconnects {
 }
 
 impl Reconnects {
-    fn allow(&self, device: Hash384) -> bool {
+    /// Counts a connection; how many there were lately.
+    fn count(&self, device: Hash384) -> u32 {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if counts.len() >= RECONNECTS_COUNTED {
@@ -92,8 +97,8 @@ impl Reconnects {
         if now.duration_since(*since) >= RECONNECT_WINDOW {
             (*since, *count) = (now, 0);
         }
-        *count += 1;
-        *count <= RECONNECTS
+        *count = count.saturating_add(1);
+        *count
     }
 }
 
@@ -122,7 +127,7 @@ pub async fn serve<S>(
             return;
         }
     };
-    let (agent, outbox) = match Box::pin(admit(&site, &verified.0, remote)).await {
+    let admitted = match Box::pin(admit(&site, &verified.0, remote)).await {
         Ok(admitted) => admitted,
         Err(refused) => {
             let name = &verified.0.info.host_name;
@@ -132,7 +137,10 @@ pub async fn serve<S>(
         }
     };
     permit.release();
-    let end = Box::pin(run(&site, &agent, verified, &mut socket, outbox)).await;
+    let way = if verified.0.fast_path { "it knew the certificate" } else { "full handshake" };
+    log::debug!(target: "agent", "{} is let in: {way}", admitted.agent.device);
+    let agent = admitted.agent.clone();
+    let end = Box::pin(run(&site, admitted, verified, &mut socket)).await;
     log::info!(
         target: "agent", NODE_ID:% = agent.device, REMOTE:% = remote.ip();
         "agent {} at {}: {end}", agent.device, remote.ip()
@@ -189,12 +197,18 @@ fn framed(frame: Frame) -> Message {
     }
 }
 
-async fn admit(
-    site: &Arc<Site>,
-    verified: &VerifiedAgent,
-    remote: SocketAddr,
-) -> Result<(Arc<Agent>, Outbox), Refused> {
-    if !RECONNECTED.allow(verified.node_hash) {
+/// An agent that was let in.
+struct Admitted {
+    agent: Arc<Agent>,
+    outbox: Outbox,
+    orders: mpsc::Receiver<Order>,
+    /// It keeps coming back.
+    restless: bool,
+}
+
+async fn admit(site: &Arc<Site>, verified: &VerifiedAgent, remote: SocketAddr) -> Result<Admitted, Refused> {
+    let connections = RECONNECTED.count(verified.node_hash);
+    if connections > RECONNECTS {
         return Err(Refused::TooOften);
     }
     let limits = &site.config.settings.limits;
@@ -205,7 +219,10 @@ async fn admit(
     let device = registered.device;
     let (mailbox, outbox) = mailbox();
     let now = clock::now_ms();
-    let agent = Arc::new(Agent::new(device.id.clone(), remote, now, verified.info.agent_id, mailbox));
+    let (give_order, orders) = mpsc::channel(ORDERS);
+    let architecture = verified.info.agent_id;
+    let agent = Agent::new(device.id.clone(), remote, now, architecture, mailbox, give_order);
+    let agent = Arc::new(agent);
     for event in &registered.events {
         site.events.show(event, now);
     }
@@ -217,31 +234,27 @@ async fn admit(
         target: "agent", NODE_ID:% = device.id, REMOTE:% = remote.ip();
         "{} ({}) connected from {}", device.name, device.id, remote.ip()
     );
-    Ok((agent, outbox))
+    Ok(Admitted { agent, outbox, orders, restless: connections > RESTLESS })
 }
 
 async fn run<S>(
     site: &Arc<Site>,
-    agent: &Arc<Agent>,
+    admitted: Admitted,
     (verified, mut handshake): (VerifiedAgent, ServerHandshake),
     socket: &mut WebSocketStream<S>,
-    mut outbox: Outbox,
 ) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let Admitted { agent, mut outbox, mut orders, restless } = admitted;
     if let Err(end) = send(socket, framed(handshake.confirm())).await {
         return end;
     }
     drop(handshake);
-    let runs_cores = verified.info.capabilities.contains(Capabilities::JAVASCRIPT);
-    if runs_cores && let Err(end) = send(socket, Message::binary(ServerCommand::AskCoreHash.encode())).await {
-        return end;
-    }
+    let mut bundles = site.official.bundle.changes();
+    let mut upkeep = Upkeep::new(site.clone(), agent.device.clone(), &verified, restless);
     drop(verified);
-    let info = ToAgent::ServerInfo(ServerInfo::default());
-    let _ = agent.send(Bytes::from(info.to_json()));
-    reports::ask_system(site, agent).await;
+    let mut steps = upkeep.begin();
 
     let settings = &site.config.settings;
     let idle = settings.agent_idle_timeout;
@@ -253,6 +266,9 @@ where
     let mut allowance = (BURST, Instant::now());
     let mut heard = Instant::now();
     loop {
+        if let Err(end) = Box::pin(take_steps(site, &agent, socket, std::mem::take(&mut steps))).await {
+            return end;
+        }
         let far = Instant::now() + Duration::from_secs(86_400);
         let idle_at = idle.map_or(far, |idle| heard + idle);
         tokio::select! {
@@ -274,9 +290,12 @@ where
                 };
                 if message.is_binary() || message.is_text() {
                     slow_down(&mut allowance).await;
-                    Box::pin(take(site, agent, message.as_payload())).await;
+                    steps = Box::pin(take(site, &agent, &mut upkeep, message.as_payload())).await;
                 }
             }
+            Some(order) = orders.recv() => steps = upkeep.order(order),
+            Ok(()) = bundles.changed() => steps = upkeep.begin(),
+            turn = upkeep.due() => steps = Box::pin(upkeep.go_on(turn)).await,
             () = sleep_until(next_keep_alive.unwrap_or(far)) => {
                 if let Some((period, message)) = &keep_alive {
                     next_keep_alive = Some(Instant::now() + *period);
@@ -311,25 +330,58 @@ async fn slow_down((tokens, at): &mut (f64, Instant)) {
     }
 }
 
-async fn take(site: &Arc<Site>, agent: &Arc<Agent>, payload: &[u8]) {
+/// Does what the agent's upkeep asks for.
+async fn take_steps<S>(
+    site: &Arc<Site>,
+    agent: &Arc<Agent>,
+    socket: &mut WebSocketStream<S>,
+    steps: Vec<Step>,
+) -> Result<(), End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    for step in steps {
+        match step {
+            Step::Send(message) => send(socket, Message::binary(message)).await?,
+            Step::Settled => {
+                let info = ToAgent::ServerInfo(ServerInfo::default());
+                let _ = agent.send(Bytes::from(info.to_json()));
+                reports::ask_system(site, agent).await;
+            }
+            Step::NoCore => reports::no_core(site, &agent.device).await,
+            Step::Stuck => return Err(End::Stuck),
+        }
+    }
+    Ok(())
+}
+
+async fn take(site: &Arc<Site>, agent: &Arc<Agent>, upkeep: &mut Upkeep, payload: &[u8]) -> Vec<Step> {
     match AgentCommand::decode(payload) {
         Ok(AgentCommand::Json(text)) => match FromAgent::parse(text) {
-            Ok(message) => reports::take(site, agent, message).await,
+            Ok(FromAgent::Other(asked)) if asked.get("action") == Some(&"agentupdate".into()) => {
+                upkeep.wants_executable(asked.get("sessionid").and_then(|id| id.as_str()))
+            }
+            Ok(message) => {
+                let started = matches!(message, FromAgent::CoreInfo(_));
+                reports::take(site, agent, message).await;
+                if started { upkeep.started() } else { Vec::new() }
+            }
             Err(error) => {
-                log::debug!(target: "agent", "a message of {} was not understood: {error}", agent.device)
+                log::debug!(target: "agent", "a message of {} was not understood: {error}", agent.device);
+                Vec::new()
             }
         },
-        Ok(AgentCommand::Tag(tag)) => reports::tag(site, &agent.device, tag).await,
-        // A core of its own, or one that is stored there: it may run. This release has none to give.
-        Ok(AgentCommand::CoreHash(Some(_))) => {
-            let _ = agent.send(Bytes::from(ServerCommand::CoreOk.encode()));
+        Ok(AgentCommand::Tag(tag)) => {
+            reports::tag(site, &agent.device, tag).await;
+            Vec::new()
         }
-        Ok(AgentCommand::CoreHash(None)) => {
-            log::info!(target: "agent", "{} has no core to run, so it can do little more than be online", agent.device);
-        }
-        Ok(_) => {}
+        Ok(AgentCommand::CoreHash(hash)) => upkeep.core(hash).await,
+        Ok(AgentCommand::AgentHash(hash)) => upkeep.executable(hash),
+        Ok(AgentCommand::UpdateAck) => upkeep.next_block().await,
+        Ok(_) => Vec::new(),
         Err(error) => {
-            log::debug!(target: "agent", "a command of {} was not understood: {error}", agent.device)
+            log::debug!(target: "agent", "a command of {} was not understood: {error}", agent.device);
+            Vec::new()
         }
     }
 }

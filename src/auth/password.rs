@@ -1,11 +1,11 @@
 //! Password hashes in MeshCentral's format, and the domain's password policy.
 
+use outpost_wire::random;
 use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::pbkdf2;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 
 use crate::config::PasswordPolicy;
@@ -29,9 +29,7 @@ pub struct PasswordHash {
 impl PasswordHash {
     /// Hashes a password with a fresh salt. Takes tens of milliseconds: call it where blocking is allowed.
     pub fn of(password: &str) -> PasswordHash {
-        let mut salt = [0u8; BYTES];
-        SystemRandom::new().fill(&mut salt).expect("the system gives random bytes");
-        let salt = STANDARD.encode(salt);
+        let salt = STANDARD.encode(random::bytes::<BYTES>());
         let hash = STANDARD.encode(derive(password, &salt));
         PasswordHash { salt, hash }
     }

@@ -3,6 +3,9 @@
 //! The cookie carries who and since when, signed with the session key, so sessions survive a restart when
 //! `sessionKey` is set. The list in memory is for people to look at; revocations and password changes are
 //! what the store keeps.
+//!
+//! The clock may be set while somebody is logged in: a box without a battery learns the time late. A session's age is
+//! what has really passed: jumps of the clock are noticed beside a time that does not jump, and left out.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -12,8 +15,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use outpost_wire::id::UserId;
+use outpost_wire::random;
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
+use ring::rand::SystemRandom;
 use serde::{Deserialize, Serialize};
 
 use super::throttle::Network;
@@ -41,6 +45,9 @@ struct Claims {
     t: i64,
     /// Address it began at.
     ip: IpAddr,
+    /// User name of the login token it was opened with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
 }
 
 /// Somebody who is logged in.
@@ -60,6 +67,9 @@ pub struct WebSession {
     pub created: i64,
     /// Last use, Unix ms.
     pub last_seen: i64,
+    /// User name of the login token it was opened with; the session is good while the token is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// Why a cookie is not accepted.
@@ -91,6 +101,50 @@ pub struct Sessions {
 struct State {
     listed: HashMap<String, WebSession>,
     revoked: VecDeque<String>,
+    jumps: Jumps,
+    /// The latest moment that a session began at, Unix ms.
+    latest: i64,
+}
+
+/// Differences of the clock below this are drift, or a time server's small corrections.
+const JUMP_MS: i64 = 30_000;
+/// Jumps remembered. The oldest go first: their sessions are old as well.
+const JUMPS: usize = 64;
+
+/// When the clock was set, and by how much.
+#[derive(Default)]
+struct Jumps {
+    /// Clock and steady time when they were last looked at, ms.
+    seen: Option<(i64, i64)>,
+    /// The clock just before, and how far it went, ms.
+    all: VecDeque<(i64, i64)>,
+}
+
+impl Jumps {
+    fn note(&mut self, now: i64, steady: Duration) {
+        let steady = i64::try_from(steady.as_millis()).unwrap_or(i64::MAX);
+        if let Some((clock, then)) = self.seen.replace((now, steady)) {
+            let expected = clock.saturating_add(steady - then);
+            let jump = now.saturating_sub(expected);
+            if jump.abs() >= JUMP_MS {
+                self.all.push_back((expected, jump));
+                if self.all.len() > JUMPS {
+                    self.all.pop_front();
+                }
+            }
+        }
+    }
+
+    /// What has passed since a session began, ms.
+    fn age(&self, began: i64, now: i64) -> i64 {
+        if began > now {
+            // By a clock that was ahead, and has been set back since.
+            let back = self.all.iter().rev().find(|(before, jump)| *jump < 0 && *before >= began);
+            return back.map_or(0, |(before, jump)| (before - began) + (now - (before + jump)).max(0));
+        }
+        let jumped = self.all.iter().filter(|(before, jump)| *jump > 0 && *before >= began);
+        now.saturating_sub(began) - jumped.map(|(_, jump)| jump).sum::<i64>()
+    }
 }
 
 /// Record of the revocations in the store.
@@ -119,7 +173,7 @@ impl Sessions {
             None => hmac::Key::generate(hmac::HMAC_SHA384, &SystemRandom::new())
                 .expect("the system gives random bytes"),
         };
-        let state = State { listed: HashMap::new(), revoked: revoked.ids };
+        let state = State { revoked: revoked.ids, ..State::default() };
         Sessions { key, lifetime, ip_check, state: Mutex::new(state) }
     }
 
@@ -127,14 +181,39 @@ impl Sessions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a session; returns it with the value of its cookie.
-    pub fn begin(&self, user: &UserId, ip: IpAddr, user_agent: &str, now: i64) -> (WebSession, String) {
-        let mut random = [0u8; 18];
-        SystemRandom::new().fill(&mut random).expect("the system gives random bytes");
-        let claims = Claims { userid: user.clone(), x: URL_SAFE_NO_PAD.encode(random), t: now, ip };
+    /// Notices whether the clock was set. `now` is the clock, Unix ms; `steady` a time that nobody sets.
+    pub fn note_clock(&self, now: i64, steady: Duration) {
+        self.state().jumps.note(now, steady);
+    }
+
+    /// A moment after the beginning of every session so far, for what ends them: now, unless the clock was set back.
+    pub fn after_all(&self, now: i64) -> i64 {
+        now.max(self.state().latest + 1)
+    }
+
+    /// Begins a session, with a login token's user name when it was opened with one; returns it with the value
+    /// of its cookie.
+    pub fn begin(
+        &self,
+        user: &UserId,
+        token: Option<&str>,
+        ip: IpAddr,
+        user_agent: &str,
+        now: i64,
+    ) -> (WebSession, String) {
+        let claims = Claims {
+            userid: user.clone(),
+            x: URL_SAFE_NO_PAD.encode(random::bytes::<18>()),
+            t: now,
+            ip,
+            token: token.map(str::to_owned),
+        };
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).expect("claims are plain data"));
         let tag = URL_SAFE_NO_PAD.encode(hmac::sign(&self.key, payload.as_bytes()));
         let session = self.list(&claims, ip, user_agent, now);
+        let mut state = self.state();
+        state.latest = state.latest.max(now);
+        drop(state);
         (session, format!("{payload}.{tag}"))
     }
 
@@ -152,7 +231,7 @@ impl Sessions {
     ) -> Result<(WebSession, &'d std::sync::Arc<User>), SessionError> {
         let claims = self.claims(cookie)?;
         let lifetime = self.lifetime.map(|lifetime| i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX));
-        if lifetime.is_some_and(|lifetime| now.saturating_sub(claims.t) > lifetime) {
+        if lifetime.is_some_and(|lifetime| self.state().jumps.age(claims.t, now) > lifetime) {
             return Err(SessionError::Ended);
         }
         if self.state().revoked.contains(&claims.x) {
@@ -203,6 +282,7 @@ impl Sessions {
             user_agent: user_agent.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect(),
             created: claims.t,
             last_seen: now,
+            token: claims.token.clone(),
         });
         session.ip = ip;
         session.last_seen = now;
@@ -287,7 +367,7 @@ mod tests {
     #[test]
     fn a_session_survives_a_restart_only_with_a_key() {
         let (directory, bob) = directory(bob());
-        let (_, cookie) = sessions(Some("0123456789abcdef")).begin(&bob, home(), "Browser", 1000);
+        let (_, cookie) = sessions(Some("0123456789abcdef")).begin(&bob, None, home(), "Browser", 1000);
         assert!(
             sessions(Some("0123456789abcdef")).check(&cookie, home(), "Browser", &directory, 2000).is_ok()
         );
@@ -299,7 +379,7 @@ mod tests {
     fn a_changed_cookie_is_foreign() {
         let (directory, bob) = directory(bob());
         let sessions = sessions(None);
-        let (_, cookie) = sessions.begin(&bob, home(), "Browser", 1000);
+        let (_, cookie) = sessions.begin(&bob, None, home(), "Browser", 1000);
         for at in [0, 10, cookie.len() - 2] {
             let mut changed = cookie.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
@@ -318,7 +398,7 @@ mod tests {
     fn sessions_end_by_age_logout_password_change_and_removal() {
         let (directory_now, bob_id) = directory(bob());
         let sessions = sessions(None);
-        let (session, cookie) = sessions.begin(&bob_id, home(), "Browser", 1000);
+        let (session, cookie) = sessions.begin(&bob_id, None, home(), "Browser", 1000);
         assert_eq!(
             sessions.check(&cookie, home(), "", &directory_now, 62_000).err(),
             Some(SessionError::Ended)
@@ -350,10 +430,37 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_logs_nobody_out_and_keeps_nobody_in() {
+        let (directory, bob) = directory(bob());
+        let sessions = sessions(None);
+        let steady = Duration::from_secs;
+        let good = |cookie: &str, now| sessions.check(cookie, home(), "", &directory, now).is_ok();
+        sessions.note_clock(1000, steady(1));
+        let (_, before) = sessions.begin(&bob, None, home(), "Browser", 1000);
+        // Ten seconds later a browser sets it a year ahead. A session lives for 60 s.
+        let year = 365 * 86_400_000;
+        sessions.note_clock(year, steady(11));
+        assert!(good(&before, year), "ten seconds have passed");
+        let (_, after) = sessions.begin(&bob, None, home(), "Browser", year);
+        sessions.note_clock(year + 51_000, steady(62));
+        assert!(!good(&before, year + 51_000), "61 seconds have");
+        assert!(good(&after, year + 51_000));
+        // And back again.
+        sessions.note_clock(100_000, steady(70));
+        assert!(good(&after, 100_000), "59 seconds");
+        sessions.note_clock(102_000, steady(72));
+        assert!(!good(&after, 102_000), "61 seconds");
+        assert!(
+            sessions.after_all(102_000) > year,
+            "a new password ends sessions of the clock that was ahead"
+        );
+    }
+
+    #[test]
     fn a_stolen_cookie_does_not_work_from_far_away() {
         let (directory, bob) = directory(bob());
         let sessions = sessions(None);
-        let (_, cookie) = sessions.begin(&bob, home(), "Browser", 1000);
+        let (_, cookie) = sessions.begin(&bob, None, home(), "Browser", 1000);
         let near: IpAddr = "192.0.2.99".parse().expect("an address");
         let far: IpAddr = "198.51.100.1".parse().expect("an address");
         assert!(sessions.check(&cookie, near, "", &directory, 1000).is_ok());

@@ -2,6 +2,10 @@
 
 use serde_json::Value;
 
+use super::appliance::BoxCommand;
+use super::copies::CopyCommand;
+use super::remote::RemoteCommand;
+use super::settings::SettingsCommand;
 use crate::config::{COMMAND_LINE_SETTINGS, SWITCHES};
 
 /// What `--help` prints.
@@ -14,9 +18,33 @@ Outpost, a remote-management server that lives in a small box.
   outpost reset-account <name> --pass <password>    set a password, unlock, remove second factors
   outpost make-admin <name>                         make an account site administrator
   outpost list-users                                ids of all accounts
+  outpost login-key [--new]                         print the key that login cookies are made with, or a new one
+  outpost login-cookie <name>                       print what `?login=` in a link to this server takes for an hour
   outpost show users|user-groups|groups|devices|events|power|all
                                                     print records as JSON
+  outpost export <file>               write everything to one file: accounts, devices, settings, keys, files, recordings
+  outpost import <file>               put such a copy in place; what was there is kept beside it
 These work on the data folder while the server is stopped. A password `-` is read from standard input.
+
+  outpost agents import <package>     take MeshCentral's agents from its npm package (.tgz or folder)
+  outpost agents list                 what was imported
+  outpost agents remove               remove it
+These work while the server runs as well.
+
+  outpost box apply                   take over outpost.toml from the boot partition (the box does it at each start)
+  outpost box status                  which release runs, and what became of the last update
+  outpost box update <file or address>
+                                      install an update; it runs after `outpost box restart`
+  outpost box restart|off|reset       restart, switch off, or forget everything
+These are root's, on a box.
+
+  outpost login <https://server>      log in from another machine and keep a login token
+  outpost logout                      forget it
+  outpost connect <device> <port|host:port> [--local <port>] [--udp]
+                                      bring a port of a device, or of a machine that it reaches, here
+  outpost connect --link <link of a share> [--certificate <hash>] [--local <port>]
+                                      bring the port that is shared here, without an account
+  outpost ssh [<user>@]<device> […]   ssh to a device; everything after its name is for ssh
 
 Options
   --datapath <folder>      store, certificates and config.json (default: outpost-data)
@@ -34,7 +62,7 @@ Options
   --help, --version
 
 MeshCentral's spellings work as well: --createaccount, --resetaccount, --adminaccount, --listuserids,
---showusers, --showusergroups, --showmeshes, --shownodes, --showevents, --showpower, --showall, and every
+--logintokenkey, --logintoken, --logintokengen, --showusers, --showusergroups, --showmeshes, --shownodes, --showevents, --showpower, --showall, and every
 option that equals a setting of config.json.";
 
 /// What is asked for.
@@ -44,6 +72,16 @@ pub enum Command {
     Run,
     /// Something with the stopped server's data.
     Offline(Offline),
+    /// Something with a server elsewhere.
+    Remote(RemoteCommand),
+    /// Something with the official agents.
+    Agents(AgentsCommand),
+    /// Something with the settings on the box's card.
+    Settings(SettingsCommand),
+    /// A copy of everything.
+    Copy(CopyCommand),
+    /// Something with the box that this is.
+    Box(BoxCommand),
     /// Print the help.
     Help,
     /// Print the version.
@@ -62,8 +100,23 @@ pub enum Offline {
     MakeAdmin { id: String, domain: String },
     /// Ids of all accounts.
     ListUserIds,
+    /// Print the key of login cookies, after making a new one if asked to.
+    LoginKey { renew: bool },
+    /// Print a login cookie of an account.
+    LoginCookie { id: String, domain: String, renew: bool },
     /// Records as JSON.
     Show(Shown),
+}
+
+/// Commands on the official agents in the data folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentsCommand {
+    /// Take them from this package.
+    Import(String),
+    /// Print what is there.
+    List,
+    /// Remove them.
+    Remove,
 }
 
 /// Which records are printed.
@@ -112,7 +165,7 @@ pub enum ArgumentError {
 }
 
 /// Options with a value that are no settings.
-const OTHER_VALUES: [&str; 10] = [
+const OTHER_VALUES: [&str; 15] = [
     "datapath",
     "filespath",
     "configfile",
@@ -123,9 +176,14 @@ const OTHER_VALUES: [&str; 10] = [
     "createaccount",
     "resetaccount",
     "adminaccount",
+    "logintoken",
+    "token",
+    "local",
+    "certificate",
+    "link",
 ];
 /// Options without one.
-const OTHER_SWITCHES: [&str; 11] = [
+const OTHER_SWITCHES: [&str; 16] = [
     "help",
     "version",
     "listuserids",
@@ -137,6 +195,11 @@ const OTHER_SWITCHES: [&str; 11] = [
     "showpower",
     "showall",
     "launch",
+    "logintokenkey",
+    "logintokengen",
+    "new",
+    "udp",
+    "stdio",
 ];
 
 impl Arguments {
@@ -148,7 +211,14 @@ impl Arguments {
         let mut options: Vec<(String, Value)> = Vec::new();
         let mut plain: Vec<&str> = Vec::new();
         let mut words = words.iter().map(String::as_str).peekable();
+        let mut rest: Vec<String> = Vec::new();
         while let Some(word) = words.next() {
+            if matches!(plain.as_slice(), ["ssh", _]) {
+                // ssh has options of its own.
+                rest.push(word.to_owned());
+                rest.extend(words.by_ref().map(str::to_owned));
+                break;
+            }
             let Some(option) = word.strip_prefix("--").or(match word {
                 "-h" => Some("help"),
                 "-V" => Some("version"),
@@ -186,7 +256,10 @@ impl Arguments {
                 other => other.to_string(),
             })
         };
-        let command = command(&plain, &text)?;
+        let command = match plain.as_slice() {
+            ["ssh", device] => Command::Remote(RemoteCommand::Ssh { device: (*device).to_owned(), rest }),
+            _ => command(&plain, &text)?,
+        };
         options.retain(|(name, _)| {
             COMMAND_LINE_SETTINGS.contains(&name.as_str())
                 || SWITCHES.contains(&name.as_str())
@@ -245,6 +318,15 @@ fn command(plain: &[&str], text: &impl Fn(&str) -> Option<String>) -> Result<Com
     if let Some(id) = text("adminaccount") {
         return make_admin(id);
     }
+    let renew = set("logintokengen") || set("new");
+    let login_cookie =
+        |id: String| Ok(Command::Offline(Offline::LoginCookie { id, domain: domain.clone(), renew }));
+    if let Some(id) = text("logintoken") {
+        return login_cookie(id);
+    }
+    if set("logintokenkey") || set("logintokengen") {
+        return Ok(Command::Offline(Offline::LoginKey { renew }));
+    }
     let shown = [
         ("showusers", Shown::Users),
         ("showusergroups", Shown::UserGroups),
@@ -269,6 +351,8 @@ fn command(plain: &[&str], text: &impl Fn(&str) -> Option<String>) -> Result<Com
         ["create-account", rest @ ..] => create(named(rest.first())?),
         ["reset-account", rest @ ..] => reset(named(rest.first())?),
         ["make-admin", rest @ ..] => make_admin(named(rest.first())?),
+        ["login-key"] => Ok(Command::Offline(Offline::LoginKey { renew })),
+        ["login-cookie", rest @ ..] => login_cookie(named(rest.first())?),
         ["list-users"] => Ok(Command::Offline(Offline::ListUserIds)),
         ["show", what] => {
             let shown = match *what {
@@ -283,6 +367,60 @@ fn command(plain: &[&str], text: &impl Fn(&str) -> Option<String>) -> Result<Com
             };
             Ok(Command::Offline(Offline::Show(shown)))
         }
+        ["login", url] => Ok(Command::Remote(RemoteCommand::Login {
+            url: (*url).to_owned(),
+            user: text("user"),
+            pass: text("pass"),
+            code: text("token"),
+            certificate: text("certificate"),
+        })),
+        ["logout"] => Ok(Command::Remote(RemoteCommand::Logout)),
+        ["connect", device, target] => {
+            let local = text("local").map(|port| {
+                port.parse().map_err(|_| ArgumentError::Incomplete("--local <port>, from 1 to 65535"))
+            });
+            Ok(Command::Remote(RemoteCommand::Connect {
+                device: (*device).to_owned(),
+                target: (*target).to_owned(),
+                local: local.transpose()?,
+                udp: set("udp"),
+                stdio: set("stdio"),
+            }))
+        }
+        ["connect"] if text("link").is_some() => {
+            let local = text("local").map(|port| {
+                port.parse().map_err(|_| ArgumentError::Incomplete("--local <port>, from 1 to 65535"))
+            });
+            Ok(Command::Remote(RemoteCommand::ConnectLink {
+                link: text("link").unwrap_or_default(),
+                certificate: text("certificate"),
+                local: local.transpose()?,
+                stdio: set("stdio"),
+            }))
+        }
+        ["login", ..] => Err(ArgumentError::Incomplete("login <https://server>")),
+        ["connect", ..] => Err(ArgumentError::Incomplete("connect <device> <port or host:port>")),
+        ["ssh", ..] => Err(ArgumentError::Incomplete("ssh [<user>@]<device>, then what ssh takes")),
+        ["agents", "import", package] => Ok(Command::Agents(AgentsCommand::Import((*package).to_owned()))),
+        ["agents", "list"] => Ok(Command::Agents(AgentsCommand::List)),
+        ["agents", "remove"] => Ok(Command::Agents(AgentsCommand::Remove)),
+        ["box", "apply"] => Ok(Command::Settings(SettingsCommand::Apply)),
+        ["box", "take-over"] => Ok(Command::Settings(SettingsCommand::TakeOver)),
+        ["export", file] => Ok(Command::Copy(CopyCommand::Export((*file).to_owned()))),
+        ["import", file] => Ok(Command::Copy(CopyCommand::Import((*file).to_owned()))),
+        ["export" | "import", ..] => Err(ArgumentError::Incomplete("export <file> or import <file>")),
+        ["box", "serve"] => Ok(Command::Box(BoxCommand::Serve)),
+        ["box", "status"] => Ok(Command::Box(BoxCommand::Status)),
+        ["box", "update", from] => Ok(Command::Box(BoxCommand::Update((*from).to_owned()))),
+        ["box", "restart"] => Ok(Command::Box(BoxCommand::Restart)),
+        ["box", "off"] => Ok(Command::Box(BoxCommand::Off)),
+        ["box", "reset"] => Ok(Command::Box(BoxCommand::Reset)),
+        ["box", ..] => Err(ArgumentError::Incomplete(
+            "box status, box update <file or address>, box restart, off or reset",
+        )),
+        ["agents", ..] => Err(ArgumentError::Incomplete(
+            "agents import <MeshCentral's npm package, a .tgz file or folder>, agents list or agents remove",
+        )),
         ["show"] => Err(ArgumentError::Incomplete(
             "show what? users, user-groups, groups, devices, events, power or all",
         )),
@@ -324,6 +462,62 @@ mod tests {
     }
 
     #[test]
+    fn agents_have_commands_of_their_own() {
+        for (line, command) in [
+            ("agents import mc.tgz --datapath /d", AgentsCommand::Import("mc.tgz".into())),
+            ("agents list", AgentsCommand::List),
+            ("agents remove", AgentsCommand::Remove),
+        ] {
+            assert_eq!(parse(line).expect("understood").command, Command::Agents(command));
+        }
+    }
+
+    #[test]
+    fn the_box_has_commands_of_its_own() {
+        for (line, command) in [
+            ("box status", BoxCommand::Status),
+            ("box update a.raucb", BoxCommand::Update("a.raucb".into())),
+            ("box off", BoxCommand::Off),
+            ("box serve", BoxCommand::Serve),
+        ] {
+            assert_eq!(parse(line).expect("understood").command, Command::Box(command));
+        }
+        let copy = Command::Copy(CopyCommand::Import("a.tar.gz".into()));
+        assert_eq!(parse("import a.tar.gz").expect("understood").command, copy);
+        assert!(parse("export").is_err() && parse("import a b").is_err());
+        assert!(parse("box").is_err() && parse("box update").is_err() && parse("box fly").is_err());
+    }
+
+    #[test]
+    fn commands_for_servers_elsewhere_are_read() {
+        let connect = |target: &str, local, udp, stdio| {
+            let (device, target) = ("Pi".to_owned(), target.to_owned());
+            Command::Remote(RemoteCommand::Connect { device, target, local, udp, stdio })
+        };
+        for (line, command) in [
+            ("connect Pi 22", connect("22", None, false, false)),
+            ("connect Pi 10.0.0.1:80 --local 8080", connect("10.0.0.1:80", Some(8080), false, false)),
+            ("connect --udp Pi 53", connect("53", None, true, false)),
+            ("connect --stdio Pi 22", connect("22", None, false, true)),
+        ] {
+            assert_eq!(parse(line).expect("understood").command, command);
+        }
+        let ssh = parse("ssh root@Pi -v -L 80:localhost:80 --help").expect("understood").command;
+        let rest = ["-v", "-L", "80:localhost:80", "--help"].map(str::to_owned).to_vec();
+        assert_eq!(ssh, Command::Remote(RemoteCommand::Ssh { device: "root@Pi".into(), rest }));
+        assert!(parse("ssh").is_err() && parse("connect Pi").is_err() && parse("login").is_err());
+        assert!(parse("connect Pi 22 --local 70000").is_err());
+        let link = parse("connect --link https://x/sharing?c=a --local 2222").expect("understood").command;
+        let wanted = RemoteCommand::ConnectLink {
+            link: "https://x/sharing?c=a".into(),
+            certificate: None,
+            local: Some(2222),
+            stdio: false,
+        };
+        assert_eq!(link, Command::Remote(wanted));
+    }
+
+    #[test]
     fn options_become_settings() {
         let arguments = parse("--Port 4430 --redirport=0 --exactports --lanonly --datapath /d --debug")
             .expect("understood");
@@ -348,6 +542,8 @@ mod tests {
         assert_eq!(parse("wat"), Err(ArgumentError::UnknownCommand("wat".into())));
         assert_eq!(parse("--port"), Err(ArgumentError::NoValue("port".into())));
         assert_eq!(parse("--port --exactports"), Err(ArgumentError::NoValue("port".into())));
+        assert!(parse("agents import").is_err());
+        assert!(parse("agents import a b").is_err());
         assert!(parse("create-account --pass x").is_err());
         assert!(parse("create-account bob").is_err());
     }

@@ -1,7 +1,12 @@
 //! The command line: tidy subcommands, and MeshCentral's `--option value` spellings for the same things.
 
+mod agents;
+mod appliance;
 mod arguments;
+mod copies;
 mod offline;
+mod remote;
+mod settings;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -48,6 +53,22 @@ pub fn run(arguments: &[String]) -> anyhow::Result<i32> {
         Command::Offline(command) => {
             let (config, _) = load(&arguments)?;
             offline::run(command, &config)?;
+            Ok(0)
+        }
+        Command::Remote(command) => remote::run(command),
+        Command::Settings(command) => settings::run(*command, arguments.text("datapath")),
+        Command::Copy(command) => {
+            let (config, _) = load(&arguments)?;
+            copies::run(command, &config)?;
+            Ok(0)
+        }
+        Command::Box(command) => {
+            appliance::run(command)?;
+            Ok(0)
+        }
+        Command::Agents(command) => {
+            let (config, _) = load(&arguments)?;
+            agents::run(command, &config)?;
             Ok(0)
         }
     }

@@ -2,16 +2,18 @@
 
 use std::io::{Read as _, Write as _};
 
+use outpost_wire::cookie::CookieKey;
 use outpost_wire::id::UserId;
 use serde_json::Value;
 
 use super::arguments::{Offline, Shown};
 use super::refuse;
-use crate::auth::PasswordHash;
+use crate::auth::{self, PasswordHash};
 use crate::clock;
 use crate::config::Config;
 use crate::control;
 use crate::model::{SiteRights, User};
+use crate::site::CookieKeys;
 use crate::store::{Durability, Engine, Store, StoreError};
 
 /// Does the command and prints its outcome.
@@ -68,39 +70,26 @@ async fn perform(command: &Offline, config: &Config, store: &Store) -> anyhow::R
         }
         Offline::ResetAccount { id, pass, domain } => {
             let hash = PasswordHash::of(&password(pass)?);
-            change_user(config, store, domain, id, |user| {
-                user.siteadmin = if user.siteadmin.is_full() {
-                    user.siteadmin
-                } else {
-                    SiteRights(user.siteadmin.0 & !SiteRights::LOCKED.0)
-                };
-                for factor in [
-                    "phone",
-                    "otpekey",
-                    "otpsecret",
-                    "otpkeys",
-                    "otphkeys",
-                    "otpdev",
-                    "otpsms",
-                    "otpmsg",
-                    "otpduo",
-                    "msghandle",
-                ] {
-                    user.extra.remove(factor);
-                }
-                user.extra.remove("passtype");
-                user.salt = Some(hash.salt);
-                user.hash = Some(hash.hash);
-                user.passchange = Some(clock::now_seconds());
-                user.sessions_since = clock::now_ms();
-                user.session_kept = None;
-            })
-            .await?;
+            change_user(config, store, domain, id, |user| auth::let_back_in(user, hash)).await?;
             writeln!(out, "Done.")?;
         }
         Offline::MakeAdmin { id, domain } => {
             change_user(config, store, domain, id, |user| user.siteadmin = SiteRights::FULL).await?;
             writeln!(out, "Done.")?;
+        }
+        Offline::LoginKey { renew } => {
+            let key = login_key(config, store, *renew).await?;
+            writeln!(out, "{}", key.to_hex())?;
+        }
+        Offline::LoginCookie { id, domain, renew } => {
+            check_domain(config, domain)?;
+            let id = user_id(domain, id)?;
+            if store.directory().user(&id).is_none() {
+                return Err(refuse(format!("User {id} not found.")));
+            }
+            let key = login_key(config, store, *renew).await?;
+            let claims = serde_json::json!({ "u": id, "a": 3 });
+            writeln!(out, "{}", outpost_wire::cookie::seal(&key, &claims, clock::now_seconds()))?;
         }
         Offline::ListUserIds => {
             for user in store.directory().users() {
@@ -114,6 +103,18 @@ async fn perform(command: &Offline, config: &Config, store: &Store) -> anyhow::R
         }
     }
     Ok(())
+}
+
+/// The key of login cookies, a new one if asked for. One that `config.json` fixes cannot be renewed here.
+async fn login_key(config: &Config, store: &Store, renew: bool) -> anyhow::Result<CookieKey> {
+    let fixed = config.settings.login_cookie_encryption_key.as_deref();
+    if renew {
+        if fixed.is_some() {
+            return Err(refuse("settings.loginCookieEncryptionKey fixes the key; change it there."));
+        }
+        CookieKeys::renew_login(store).await?;
+    }
+    Ok(CookieKeys::load(store, fixed).await?.login)
 }
 
 async fn change_user(

@@ -4,19 +4,45 @@ mod document;
 mod known;
 mod read;
 mod reader;
+mod recording;
+mod self_update;
+mod upkeep;
+mod url;
+mod wording;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outpost_wire::id::UserId;
+use serde_json::{Map, Value};
 
 use crate::model::SiteRights;
 
 pub use document::{Document, FileError};
 pub use known::{COMMAND_LINE_SETTINGS, SWITCHES};
 pub use reader::Problem;
+pub use recording::{OnFailure, SessionRecording, same_kind};
+pub use self_update::{SelfUpdate, Wanted};
+pub use upkeep::Upkeep;
+pub use url::{Url, UrlError};
+
+/// Where a box has what the server needs of it. They are as the units have them, and other ones in tests.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The root helper's socket; not there means that this is no box.
+    pub socket: PathBuf,
+    /// Where update bundles are taken in.
+    pub staging: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        Places { socket: "/run/outpost-box/control.sock".into(), staging: "/var/lib/outpost-updates".into() }
+    }
+}
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -25,6 +51,10 @@ pub struct Config {
     pub data_folder: PathBuf,
     /// Folder of people's files.
     pub files_folder: PathBuf,
+    /// Folder of recorded sessions, where a domain names none.
+    pub recordings_folder: PathBuf,
+    /// Where a box has what the server asks root for; nothing of `config.json`.
+    pub places: Places,
     /// `settings`.
     pub settings: Settings,
     /// `domains`, by id; `""` is always there.
@@ -98,6 +128,12 @@ pub struct Settings {
     pub no_users: bool,
     /// Back-off after bad logins; `None` switches it off.
     pub max_invalid_login: Option<LoginLimit>,
+    /// Back-off after bad codes of a second factor; `None` switches it off.
+    pub max_invalid_2fa: Option<LoginLimit>,
+    /// Accounts may have a second factor (`no2FactorAuth` switches it off).
+    pub second_factor: bool,
+    /// `allowLoginToken`: the action `logincookie` gives links that log in.
+    pub allow_login_token: bool,
     /// LAN multicast answers.
     pub discovery: Discovery,
     /// Seconds of silence after which an agent's connection is dropped; `None` never.
@@ -110,8 +146,14 @@ pub struct Settings {
     pub browser_ping: Option<Duration>,
     /// Extra lines of every `.msh`.
     pub agent_config: Vec<(String, String)>,
+    /// What official agents run.
+    pub upkeep: Upkeep,
+    /// Whether the box brings itself up to date.
+    pub self_update: SelfUpdate,
     /// Site administrators who see every group (full user ids).
     pub manage_all_device_groups: Vec<UserId>,
+    /// Who may send data to the sessions of others.
+    pub inter_user_messaging: InterUserMessaging,
     /// How long history is kept.
     pub expiry: Expiry,
     /// What is logged in detail.
@@ -124,6 +166,29 @@ pub struct Settings {
     pub keep_certs: bool,
     /// Bounds of what strangers and members may hold.
     pub limits: Limits,
+}
+
+/// `interUserMessaging`: data from the sessions of one user to those of another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum InterUserMessaging {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Everybody.
+    Everybody,
+    /// To and from these users (full ids).
+    With(Vec<UserId>),
+}
+
+impl InterUserMessaging {
+    /// Whether one user may send to another.
+    pub fn allows(&self, from: &UserId, to: &UserId) -> bool {
+        match self {
+            InterUserMessaging::Off => false,
+            InterUserMessaging::Everybody => true,
+            InterUserMessaging::With(users) => users.contains(from) || users.contains(to),
+        }
+    }
 }
 
 /// `cookieIpCheck` (data-formats, control-protocol §1.4).
@@ -226,8 +291,17 @@ pub struct Domain {
     pub new_accounts_rights: SiteRights,
     /// What a password has to be.
     pub password: PasswordPolicy,
+    /// Days a browser may be remembered as having shown its second factor; 0 never.
+    pub remember_second_factor: u32,
+    /// Who may make login tokens.
+    pub login_tokens: LoginTokenRule,
     /// Consent flags demanded for every session.
     pub consent: u32,
+    /// What the bar on a device's screen says, with {0} for the real names and {1} for the login names of those
+    /// who are connected; `None` for the agent's own words.
+    pub privacy_bar_text: Option<String>,
+    /// What agents ask and say at devices, and when they need not: `soptions` of every session.
+    pub session_options: Map<String, Value>,
     /// Administrators who see every group (ids of this domain).
     pub manage_all_device_groups: Vec<UserId>,
     /// Extra lines of every `.msh` of the domain.
@@ -236,10 +310,43 @@ pub struct Domain {
     pub limits: DomainLimits,
     /// Agent downloads need a session or an invitation.
     pub lock_agent_download: bool,
+    /// Bytes that a user's files on the server may have; `None` for as many as the disk holds.
+    pub user_quota: Option<u64>,
+    /// The same for a device group's.
+    pub group_quota: Option<u64>,
+    /// Groups may have codes that lead to their invitations.
+    pub agent_invite_codes: bool,
     /// `ignoreProxyFile=1` in every `.msh`.
     pub agent_no_proxy: bool,
     /// WebSocket origins accepted beside the server's own.
     pub allowed_origins: Vec<String>,
+    /// What is recorded; nothing when none.
+    pub session_recording: Option<Arc<SessionRecording>>,
+    /// `localSessionRecording: false` takes the viewers' own recording away.
+    pub no_local_recording: bool,
+}
+
+/// `passwordRequirements.loginTokens`: who may make login tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LoginTokenRule {
+    /// Every account. The default.
+    #[default]
+    Everybody,
+    /// None.
+    Nobody,
+    /// These accounts.
+    Only(Vec<UserId>),
+}
+
+impl LoginTokenRule {
+    /// Whether this account may.
+    pub fn allows(&self, user: &UserId) -> bool {
+        match self {
+            LoginTokenRule::Everybody => true,
+            LoginTokenRule::Nobody => false,
+            LoginTokenRule::Only(users) => users.contains(user),
+        }
+    }
 }
 
 /// `limits` of a domain; `None` = no limit.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use outpost_wire::id::UserId;
@@ -10,9 +11,10 @@ use serde_json::{Map, Value};
 use super::document::Document;
 use super::known;
 use super::reader::{Problem, Section};
+use super::wording;
 use super::{
-    Config, Discovery, Domain, DomainLimits, Expiry, IpCheck, Limits, LoginLimit, Mode, PasswordPolicy,
-    Settings,
+    Config, Discovery, Domain, DomainLimits, Expiry, InterUserMessaging, IpCheck, Limits, LoginLimit,
+    LoginTokenRule, Mode, PasswordPolicy, Places, SelfUpdate, SessionRecording, Settings, Upkeep,
 };
 use crate::model::SiteRights;
 
@@ -58,7 +60,9 @@ pub(super) fn config(document: &Document, data_folder: PathBuf) -> (Config, Vec<
             problems.push(Problem { path: key, message: message.into() });
         }
     }
-    (Config { data_folder, files_folder, settings, domains }, problems)
+    let recordings_folder = sibling(&data_folder, "recordings");
+    let places = Places::default();
+    (Config { data_folder, files_folder, recordings_folder, places, settings, domains }, problems)
 }
 
 fn sibling(data_folder: &Path, name: &str) -> PathBuf {
@@ -102,18 +106,8 @@ fn read_settings(section: &mut Section<'_>) -> Settings {
             None
         }
     };
-    let max_invalid_login = match section.take("maxinvalidlogin") {
-        Some(Value::Bool(false)) => None,
-        Some(Value::Object(fields)) => Some(read_login_limit(fields, section)),
-        None | Some(Value::Bool(true) | Value::Null) => Some(LoginLimit::default()),
-        Some(_) => {
-            section.wrong(
-                "maxinvalidlogin",
-                "expected {time, count, coolofftime} or false; the default is used".into(),
-            );
-            Some(LoginLimit::default())
-        }
-    };
+    let max_invalid_login = read_login_limit(section, "maxinvalidlogin");
+    let max_invalid_2fa = read_login_limit(section, "maxinvalid2fa");
     let mut local = section.section("localdiscovery");
     let discovery_texts = (local.text("name"), local.text("info"), local.text("key"));
     local.finish(&["name", "info", "key"]);
@@ -187,13 +181,19 @@ fn read_settings(section: &mut Section<'_>) -> Settings {
         default_user: section.text("user"),
         no_users: section.flag("nousers", false),
         max_invalid_login,
+        max_invalid_2fa,
+        second_factor: !section.flag("no2factorauth", false),
+        allow_login_token: section.flag("allowlogintoken", false),
         discovery,
         agent_idle_timeout,
         agent_ping: section.seconds("agentping"),
         agent_pong: section.seconds("agentpong"),
         browser_ping: section.seconds("browserping"),
         agent_config: section.assignments("agentconfig"),
+        upkeep: Upkeep::read(section),
+        self_update: SelfUpdate::read(section),
         manage_all_device_groups: read_user_ids(section, "managealldevicegroups", ""),
+        inter_user_messaging: read_inter_user(section),
         expiry,
         debug: section.texts("debug"),
         allow_framing: section.flag("allowframing", false),
@@ -203,7 +203,19 @@ fn read_settings(section: &mut Section<'_>) -> Settings {
     }
 }
 
-fn read_login_limit(fields: Map<String, Value>, section: &mut Section<'_>) -> LoginLimit {
+fn read_login_limit(section: &mut Section<'_>, key: &str) -> Option<LoginLimit> {
+    match section.take(key) {
+        Some(Value::Bool(false)) => None,
+        Some(Value::Object(fields)) => Some(login_limit(fields, section, key)),
+        None | Some(Value::Bool(true) | Value::Null) => Some(LoginLimit::default()),
+        Some(_) => {
+            section.wrong(key, "expected {time, count, coolofftime} or false; the default is used".into());
+            Some(LoginLimit::default())
+        }
+    }
+}
+
+fn login_limit(fields: Map<String, Value>, section: &mut Section<'_>, key: &str) -> LoginLimit {
     let default = LoginLimit::default();
     let minutes = |value: Option<&Value>| {
         value.and_then(Value::as_u64).map(|minutes| Duration::from_secs(minutes * 60))
@@ -220,7 +232,8 @@ fn read_login_limit(fields: Map<String, Value>, section: &mut Section<'_>) -> Lo
         match text.parse() {
             Ok(address) => addresses.push(address),
             Err(_) => {
-                section.wrong("maxinvalidlogin.exclude", format!("expected IP addresses, found `{text}`"))
+                let key = format!("{key}.exclude");
+                section.wrong(&key, format!("expected IP addresses, found `{text}`"))
             }
         }
     }
@@ -247,6 +260,32 @@ fn read_ip_check(section: &mut Section<'_>) -> IpCheck {
         Some(_) => {
             section.wrong("cookieipcheck", "expected none, lax or strict; lax is used".into());
             IpCheck::Lax
+        }
+    }
+}
+
+/// Bytes; `-1` for none at all.
+fn read_quota(section: &mut Section<'_>, key: &str) -> Option<u64> {
+    match section.take(key)? {
+        Value::Number(number) if number.as_i64() == Some(-1) => Some(0),
+        Value::Number(number) if number.as_u64().is_some() => number.as_u64(),
+        _ => {
+            section.wrong(key, "expected a number of bytes, or -1 for none; there is no limit".into());
+            None
+        }
+    }
+}
+
+fn read_inter_user(section: &mut Section<'_>) -> InterUserMessaging {
+    match section.take("interusermessaging") {
+        None | Some(Value::Bool(false)) => InterUserMessaging::Off,
+        Some(Value::Bool(true)) => InterUserMessaging::Everybody,
+        Some(Value::Array(names)) => InterUserMessaging::With(
+            names.iter().filter_map(|name| UserId::complete("", name.as_str()?).ok()).collect(),
+        ),
+        Some(_) => {
+            section.wrong("interusermessaging", "expected true, false or user ids; it stays off".into());
+            InterUserMessaging::Off
         }
     }
 }
@@ -335,6 +374,18 @@ fn read_domain(id: &str, section: &mut Section<'_>) -> Domain {
         numeric: password.count("numeric", 256).unwrap_or(0),
         nonalpha: password.count("nonalpha", 256).unwrap_or(0),
     };
+    let login_tokens = match password.take("logintokens") {
+        None | Some(Value::Bool(true) | Value::Null) => LoginTokenRule::Everybody,
+        Some(Value::Bool(false)) => LoginTokenRule::Nobody,
+        Some(Value::Array(names)) => {
+            let ids = names.iter().filter_map(Value::as_str);
+            LoginTokenRule::Only(ids.filter_map(|name| UserId::complete(id, name).ok()).collect())
+        }
+        Some(_) => {
+            password.wrong("logintokens", "expected true, false or user ids; nobody may".into());
+            LoginTokenRule::Nobody
+        }
+    };
     password.finish(known::PASSWORD);
     let mut consent = section.section("userconsentflags");
     let flags =
@@ -374,11 +425,21 @@ fn read_domain(id: &str, section: &mut Section<'_>) -> Domain {
         new_accounts: section.flag("newaccounts", false),
         new_accounts_rights,
         password: policy,
+        remember_second_factor: section
+            .number("twofactorcookiedurationdays", 0..=365)
+            .and_then(|days| u32::try_from(days).ok())
+            .unwrap_or(30),
+        login_tokens,
         consent: flags,
+        session_options: wording::read(section),
+        privacy_bar_text: section.text("desktopprivacybartext"),
         manage_all_device_groups: read_user_ids(section, "managealldevicegroups", id),
         agent_config: section.assignments("agentconfig"),
         limits: domain_limits,
         lock_agent_download: section.flag("lockagentdownload", false),
+        user_quota: read_quota(section, "userquota"),
+        group_quota: read_quota(section, "meshquota"),
+        agent_invite_codes: section.flag("agentinvitecodes", false),
         agent_no_proxy: section.flag("agentnoproxy", false),
         allowed_origins: match section.take("allowedorigin") {
             Some(Value::Bool(true)) => vec!["*".into()],
@@ -388,5 +449,7 @@ fn read_domain(id: &str, section: &mut Section<'_>) -> Domain {
             }
             _ => Vec::new(),
         },
+        session_recording: SessionRecording::read(section).map(Arc::new),
+        no_local_recording: !section.flag("localsessionrecording", true),
     }
 }

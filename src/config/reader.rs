@@ -46,6 +46,11 @@ impl<'a> Section<'a> {
         self.fields.remove(key)
     }
 
+    /// Puts a key back in another shape, for those that come in several.
+    pub(super) fn put_back(&mut self, key: &str, value: Value) {
+        self.fields.insert(key.to_owned(), value);
+    }
+
     /// A section inside this one.
     pub(super) fn section(&mut self, key: &str) -> Section<'_> {
         let value = self.fields.remove(key);

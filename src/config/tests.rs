@@ -82,3 +82,51 @@ fn secrets_are_never_quoted_in_a_report() {
     assert_eq!(problems.len(), 2);
     assert!(problems.iter().all(|problem| !problem.contains("short") && !problem.contains("beef")));
 }
+
+#[test]
+fn what_agents_run_is_set_as_in_meshcentral() {
+    let upkeep = |text: &str| {
+        let (config, problems) = read_text(text);
+        (config.settings.upkeep, problems)
+    };
+    assert_eq!(upkeep("{}"), (Upkeep::default(), Vec::new()));
+    let (set, problems) = upkeep(
+        r#"{"settings":{"noAgentUpdate":1,"agentUpdateSystem":2,"agentUpdateBlockSize":4096,
+            "temporaryAgentUpdate":true,"minifyCore":true}}"#,
+    );
+    let expected =
+        Upkeep { minify_core: true, updates: false, by_core: true, block_size: 4096, temporary: true };
+    assert_eq!((set, problems), (expected, Vec::new()));
+    let (wrong, problems) = upkeep(r#"{"settings":{"agentUpdateBlockSize":70000,"agentUpdateSystem":3}}"#);
+    assert_eq!((wrong, problems.len()), (Upkeep::default(), 2));
+}
+
+#[test]
+fn every_key_of_recordings_has_its_effect_or_is_named() {
+    let recording = |json: &str| {
+        let text = format!(r#"{{"domains":{{"":{{"sessionRecording":{json}}}}}}}"#);
+        let (config, problems) = read_text(&text);
+        (config.domain("").session_recording.clone(), problems)
+    };
+    assert_eq!(recording("false"), (None, Vec::new()));
+    let (all, problems) = recording("true");
+    let all = all.expect("recorded");
+    assert!(problems.is_empty() && all.covers(1) && all.covers(2) && all.covers_ports() && all.index);
+    assert_eq!((all.on_failure, all.selects()), (OnFailure::End, false));
+    let (some, problems) = recording(
+        r#"{"filePath":"tapes","index":false,"maxRecordings":10,"maxRecordingDays":20,"maxRecordingSizeMegabytes":3,
+            "protocols":[1,5],"onlySelectedUsers":true,"onlySelectedUserGroups":true,
+            "onlySelectedDeviceGroups":true,"onFailure":"continue","keepFreeMegabytes":7}"#,
+    );
+    let some = some.expect("recorded");
+    assert_eq!(problems, Vec::<String>::new());
+    assert_eq!((some.most, some.most_days, some.most_bytes), (Some(10), Some(20), Some(3 << 20)));
+    assert_eq!((some.keep_free, some.on_failure), (7 << 20, OnFailure::Continue));
+    // Who has one shell recorded means all of them.
+    for (protocol, covered) in [(1, true), (8, true), (5, true), (10, true), (2, false), (7, false)] {
+        assert_eq!(some.covers(protocol), covered, "{protocol}");
+    }
+    assert!(!some.covers_ports() && !some.index && some.selects());
+    let (_, problems) = recording(r#"{"protocols":[2,100],"maxRecordngs":1,"onFailure":"maybe"}"#);
+    assert_eq!(problems.len(), 3, "{problems:?}");
+}

@@ -71,6 +71,7 @@ pub struct ChangePassword {
 /// # Errors
 /// A wrong old password, or what the policy misses.
 pub async fn change_password(context: &Context, request: ChangePassword) -> Result<Answer, Refusal> {
+    context.without_token()?;
     let user = context.user()?;
     if user.siteadmin.restricted_by(SiteRights::LOCKED_SETTINGS) {
         return Err(Refusal::new("The settings of this account are locked"));
@@ -103,7 +104,7 @@ pub async fn change_password(context: &Context, request: ChangePassword) -> Resu
             user.hash = Some(hash.hash);
             user.passchange = Some(clock::now_seconds());
             // Every session begun before now ends, listed or not, but for the page in front of the user.
-            user.sessions_since = clock::now_ms();
+            user.sessions_since = context.site.web_sessions.after_all(clock::now_ms());
             user.session_kept.clone_from(&context.session.web_session);
             let user = change.put_user(user);
             let text = format!("Password of {} changed", user.name);
@@ -130,6 +131,7 @@ pub struct ChangeEmail {
 /// # Errors
 /// For an address that cannot be one, or is another account's.
 pub async fn change_email(context: &Context, request: ChangeEmail) -> Result<Answer, Refusal> {
+    context.without_token()?;
     let user = context.user()?;
     if user.siteadmin.restricted_by(SiteRights::LOCKED_SETTINGS) {
         return Err(Refusal::new("The settings of this account are locked"));
@@ -195,6 +197,7 @@ pub async fn previous_logins(context: &Context, request: PreviousLogins) -> Resu
             any_of: vec![EventQuery::about_user(id.as_str())],
             domain: context.domain().to_owned(),
             action: Some(action.into()),
+            between: None,
             limit: LOGINS,
         };
         logins.extend(context.site.store.events(query).await?);

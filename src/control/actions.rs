@@ -17,7 +17,7 @@ use crate::model::{Device, Rights};
 use crate::relay::TunnelUrl;
 
 /// Longest script (control-protocol §4.6).
-const LONGEST_SCRIPT: usize = 65_535;
+pub(super) const LONGEST_SCRIPT: usize = 65_535;
 /// Longest text of a toast (control-protocol §4.7).
 const LONGEST_TOAST: usize = 4096;
 /// Longest message passed on to an agent, in bytes of JSON.
@@ -50,6 +50,9 @@ fn about_user(context: &Context, device: &Device, rights: Rights) -> Result<Map<
     if let Some(name) = &user.realname {
         about.insert("realname".into(), name.clone().into());
     }
+    if let Some(words) = &context.site.config.domain(context.domain()).privacy_bar_text {
+        about.insert("privacybartext".into(), words.as_str().into());
+    }
     Ok(about)
 }
 
@@ -69,9 +72,19 @@ pub async fn message(context: &Context, request: Message) -> Result<Answer, Refu
     }
     let agent = agent_of(context, &device).map_err(|_| unroutable())?;
     let mut message = request.rest;
-    for internal in
-        ["responseid", "tag", "username", "realname", "sessionid", "rights", "consent", "soptions"]
-    {
+    for internal in [
+        "responseid",
+        "tag",
+        "requestid",
+        "username",
+        "realname",
+        "sessionid",
+        "rights",
+        "consent",
+        "soptions",
+        // Whoever looks does not choose what the person at the device reads of it.
+        "privacybartext",
+    ] {
         message.remove(internal);
     }
     if request.kind == "tunnel" {
@@ -91,7 +104,8 @@ pub async fn message(context: &Context, request: Message) -> Result<Answer, Refu
         let rauth = outpost_wire::cookie::seal(&context.site.keys.login, &rauth, clock::now_seconds());
         message.insert("value".into(), tunnel.for_agent(&device.id, &rauth).into());
         message.insert("servertlshash".into(), context.site.identity.web.full_hash.to_hex().into());
-        message.insert("soptions".into(), json!({}));
+        let options = &context.site.config.domain(&device.domain).session_options;
+        message.insert("soptions".into(), options.clone().into());
     }
     message.insert("action".into(), "msg".into());
     message.insert("type".into(), request.kind.into());
@@ -115,6 +129,8 @@ pub struct RunCommands {
     kind: u32,
     #[serde(default)]
     cmds: String,
+    /// A file of one's own on the server with the script, instead of `cmds`.
+    cmdpath: Option<String>,
     #[serde(rename = "runAsUser", default, deserialize_with = "small")]
     run_as_user: u8,
     #[serde(default)]
@@ -122,7 +138,7 @@ pub struct RunCommands {
 }
 
 /// Flags that some clients send as booleans.
-fn small<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+pub(super) fn small<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::Bool(flag) => Ok(u8::from(flag)),
         Value::Null => Ok(0),
@@ -134,7 +150,10 @@ fn small<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
 ///
 /// # Errors
 /// Texts as control-protocol §4.6.
-pub async fn run_commands(context: &Context, request: RunCommands) -> Result<Answer, Refusal> {
+pub async fn run_commands(context: &Context, mut request: RunCommands) -> Result<Answer, Refusal> {
+    if let Some(link) = request.cmdpath.take() {
+        request.cmds = super::server_files::script(context, &link, LONGEST_SCRIPT).await?;
+    }
     if request.nodeids.is_empty() || request.nodeids.len() > super::devices::MOST_DEVICES {
         return Err(Refusal::new("Invalid nodeids"));
     }
@@ -180,6 +199,7 @@ async fn run_on(context: &Context, request: &RunCommands, id: &str) -> Result<An
         cmds: request.cmds.clone(),
         run_as_user: request.run_as_user,
         reply: request.reply,
+        live: false,
         responseid: context.response_id.clone(),
         sessionid: Some(context.session.id.clone()),
     }));
@@ -218,6 +238,9 @@ pub struct PowerAction {
 /// # Errors
 /// For another action, and per device for a missing right or agent.
 pub async fn power(context: &Context, request: PowerAction) -> Result<Answer, Refusal> {
+    if (302..=316).contains(&request.actiontype) {
+        return Err(Refusal::new("Intel AMT is not known on this device"));
+    }
     if !(2..=4).contains(&request.actiontype) {
         return Err(Refusal::new("actiontype: expected 2 (off), 3 (restart) or 4 (sleep)"));
     }
@@ -295,13 +318,18 @@ async fn wake_one(context: &Context, id: &str) -> Result<usize, Refusal> {
     if macs.is_empty() {
         return Err(Refusal::new("No known MAC addresses for this device"));
     }
-    crate::discovery::wake(&macs).await;
+    // A server on the internet is on nobody's network.
+    if context.site.config.settings.mode.discovers() {
+        crate::discovery::wake(&macs).await;
+    }
     let message = Bytes::from(json!({ "action": "wakeonlan", "macs": macs }).to_string());
-    let directory = context.site.store.directory();
-    let helpers = directory
-        .devices_in(&device.group)
-        .filter(|other| other.id != device.id)
-        .filter_map(|other| context.site.agents.get(&other.id))
+    // Any device may stand on the same network; those help that the user may wake.
+    let helpers = context
+        .access()?
+        .devices()
+        .into_iter()
+        .filter(|(other, rights)| other.id != device.id && rights.contains(Rights::WAKE))
+        .filter_map(|(other, _)| context.site.agents.get(&other.id))
         .filter(|agent| agent.send(message.clone()).is_ok())
         .count();
     Ok(helpers)
@@ -332,8 +360,10 @@ pub async fn toast(context: &Context, request: Toast) -> Result<Answer, Refusal>
         answers.push((|| {
             let (device, _) = context.device(id, Rights::NOTIFY)?;
             let agent = agent_of(context, &device)?;
+            let options = &context.site.config.domain(&device.domain).session_options;
+            let usual = options.get("notifyTitle").and_then(Value::as_str).unwrap_or("Outpost");
             let message = json!({
-                "action": "toast", "title": request.title.as_deref().unwrap_or("Outpost"), "msg": request.msg,
+                "action": "toast", "title": request.title.as_deref().unwrap_or(usual), "msg": request.msg,
                 "sessionid": context.session.id, "username": user.name, "userid": user.id,
             });
             agent.send(Bytes::from(message.to_string())).map_err(|_| Refusal::new("Agent not connected"))?;
@@ -379,4 +409,35 @@ pub async fn disconnect_agent(context: &Context, request: DisconnectAgent) -> Re
     let (device, _) = context.device(&request.nodeid, Rights::AGENT_CONSOLE)?;
     agent_of(context, &device)?.cancel.cancel();
     Ok(Answer::Ok)
+}
+
+/// `getClip` and `setClip`: the clipboard of a device.
+#[derive(Deserialize)]
+pub struct Clip {
+    nodeid: String,
+    data: Option<String>,
+}
+
+fn clip(kind: &str, request: Clip) -> Message {
+    let rest = request.data.map(|data| ("data".to_owned(), data.into())).into_iter().collect();
+    Message { nodeid: Some(request.nodeid), kind: kind.to_owned(), rest }
+}
+
+/// Asks a device's agent for its clipboard; the agent answers the session.
+///
+/// # Errors
+/// As [`message`].
+pub async fn get_clip(context: &Context, request: Clip) -> Result<Answer, Refusal> {
+    message(context, clip("getclip", Clip { data: None, ..request })).await
+}
+
+/// Puts a text into a device's clipboard.
+///
+/// # Errors
+/// As [`message`], and for a text that is missing or too long.
+pub async fn set_clip(context: &Context, request: Clip) -> Result<Answer, Refusal> {
+    if request.data.as_ref().is_none_or(|data| data.len() > LONGEST_SCRIPT) {
+        return Err(Refusal::new(format!("data: expected a text of at most {LONGEST_SCRIPT} bytes")));
+    }
+    message(context, clip("setclip", request)).await
 }

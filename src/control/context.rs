@@ -3,13 +3,35 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use outpost_wire::id::{DeviceId, GroupId, UserGroupId, UserId};
+use outpost_wire::id::{DeviceId, GroupId, IdError, UserGroupId, UserId};
 use serde_json::{Map, Value};
 
 use super::reply::Refusal;
 use crate::live::ControlSession;
 use crate::model::{Access, Device, DeviceGroup, Event, Rights, SiteRights, User, UserGroup};
 use crate::site::Site;
+
+/// What an action says of a device group that cannot be had; clients know its spelling.
+pub struct GroupTexts {
+    /// No id, or one that cannot be a group's.
+    pub malformed: &'static str,
+    /// No group of this id that the user may see.
+    pub unknown: &'static str,
+    /// No group of this name that the user may see.
+    pub unnamed: &'static str,
+    /// A right is missing.
+    pub denied: &'static str,
+}
+
+impl GroupTexts {
+    /// Where an action has no texts of its own.
+    pub const USUAL: GroupTexts = GroupTexts {
+        malformed: "Invalid group identifier",
+        unknown: "Unknown device group",
+        unnamed: "Unknown device group",
+        denied: "Access denied",
+    };
+}
 
 /// The context of one request.
 #[derive(Clone)]
@@ -41,6 +63,18 @@ impl Context {
     /// When the account is gone.
     pub fn user(&self) -> Result<Arc<User>, Refusal> {
         Ok(self.access()?.user().clone())
+    }
+
+    /// Refuses sessions that were opened with a login token: a tool must not change how people log in
+    /// (control-protocol §2.6).
+    ///
+    /// # Errors
+    /// `Access denied`.
+    pub fn without_token(&self) -> Result<(), Refusal> {
+        match self.session.token {
+            None => Ok(()),
+            Some(_) => Err(Refusal::new("Access denied")),
+        }
     }
 
     /// The domain of the session.
@@ -76,17 +110,31 @@ impl Context {
     /// `needed`.
     ///
     /// # Errors
-    /// Texts as MeshCentral's: `Invalid group id`, `Duplicate device groups found`, `Access denied`.
+    /// [`GroupTexts::USUAL`], `Duplicate device groups found`.
     pub fn group(
         &self,
         id: Option<&str>,
         name: Option<&str>,
         needed: Rights,
     ) -> Result<(Arc<DeviceGroup>, Rights), Refusal> {
+        self.group_or(id, name, needed, &GroupTexts::USUAL)
+    }
+
+    /// As [`Context::group`], with an action's own texts for what goes wrong.
+    ///
+    /// # Errors
+    /// `texts`, `Duplicate device groups found`.
+    pub fn group_or(
+        &self,
+        id: Option<&str>,
+        name: Option<&str>,
+        needed: Rights,
+        texts: &GroupTexts,
+    ) -> Result<(Arc<DeviceGroup>, Rights), Refusal> {
         let access = self.access()?;
         let id = match (id, name) {
             (Some(id), _) => {
-                GroupId::complete(self.domain(), id).map_err(|_| Refusal::new("Invalid group identifier"))?
+                GroupId::complete(self.domain(), id).map_err(|_| Refusal::new(texts.malformed))?
             }
             (None, Some(name)) => {
                 let mut named = access
@@ -96,14 +144,14 @@ impl Context {
                 match (named.next(), named.next()) {
                     (Some(id), None) => id,
                     (Some(_), Some(_)) => return Err(Refusal::new("Duplicate device groups found")),
-                    (None, _) => return Err(Refusal::new("Unknown device group")),
+                    (None, _) => return Err(Refusal::new(texts.unnamed)),
                 }
             }
-            (None, None) => return Err(Refusal::new("Invalid group identifier")),
+            (None, None) => return Err(Refusal::new(texts.malformed)),
         };
         access.group(&id, needed).map_err(|denied| match denied {
-            crate::model::Denied::NotFound => Refusal::new("Unknown device group"),
-            crate::model::Denied::Forbidden => Refusal::new("Access denied"),
+            crate::model::Denied::NotFound => Refusal::new(texts.unknown),
+            crate::model::Denied::Forbidden => Refusal::new(texts.denied),
         })
     }
 
@@ -112,11 +160,11 @@ impl Context {
     /// # Errors
     /// `Invalid userid` and `User does not exists`, spelt as clients know them.
     pub fn user_named(&self, id: &str) -> Result<Arc<User>, Refusal> {
-        let id = UserId::complete(self.domain(), &id.to_lowercase())
-            .map_err(|_| Refusal::new("Invalid userid"))?;
-        if id.domain() != self.domain() {
-            return Err(Refusal::new("Invalid domain"));
-        }
+        let id = UserId::complete(self.domain(), &id.to_lowercase()).map_err(|error| match error {
+            // Accounts of other domains are as unknown here as those that do not exist.
+            IdError::WrongDomain => Refusal::new("User does not exists"),
+            _ => Refusal::new("Invalid userid"),
+        })?;
         let user = self.site.store.directory().user(&id).cloned();
         user.ok_or_else(|| Refusal::new("User does not exists"))
     }

@@ -4,7 +4,7 @@ use outpost_wire::id::{DeviceId, GroupId, UserGroupId, UserId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::context::Context;
+use super::context::{Context, GroupTexts};
 use super::groups::{Principal, principals};
 use super::reply::{Answer, Refusal, fields};
 use crate::clock;
@@ -254,11 +254,14 @@ pub struct MoveDevices {
 /// Texts as control-protocol §4.4.
 pub async fn move_to_group(context: &Context, request: MoveDevices) -> Result<Answer, Refusal> {
     check_count(&request.nodeids)?;
-    let (target, rights) = context
-        .group(request.meshid.as_deref(), request.meshname.as_deref(), Rights::NONE)
-        .map_err(|refusal| {
-            if refusal.text.contains("identifier") { Refusal::new("Invalid groupid") } else { refusal }
-        })?;
+    let texts = GroupTexts {
+        malformed: "Invalid groupid",
+        unnamed: "Invalid groupid",
+        denied: "Permission denied",
+        ..GroupTexts::USUAL
+    };
+    let (target, rights) =
+        context.group_or(request.meshid.as_deref(), request.meshname.as_deref(), Rights::NONE, &texts)?;
     if !rights.contains(Rights::MANAGE_DEVICES | Rights::EDIT_GROUP) {
         return Err(Refusal::new("Permission denied"));
     }
@@ -345,9 +348,11 @@ pub async fn remove(context: &Context, request: NodeIds) -> Result<Answer, Refus
 }
 
 async fn remove_one(context: &Context, by: &User, id: &str) -> Result<(), Refusal> {
-    let (device, _) = context
-        .device(id, Rights::UNINSTALL)
-        .map_err(|refusal| if refusal.text == "Access denied" { Refusal::new("Denied") } else { refusal })?;
+    let (device, _) =
+        context.device(id, Rights::UNINSTALL).map_err(|refusal| match refusal.text.as_str() {
+            "Access denied" | "Invalid nodeid" => Refusal::new("Denied"),
+            _ => refusal,
+        })?;
     let users = context
         .site
         .change(|change| {
@@ -370,6 +375,8 @@ async fn remove_one(context: &Context, by: &User, id: &str) -> Result<(), Refusa
             Ok::<_, Refusal>((users, vec![event]))
         })
         .await?;
+    // A device that comes back has the same id, and must not be open to yesterday's guests.
+    context.site.shares.remove(&context.site.store, |share| share.device == device.id).await?;
     if let Some(agent) = context.site.agents.get(&device.id) {
         agent.cancel.cancel();
     }

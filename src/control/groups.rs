@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use outpost_wire::id::{DeviceId, GroupId, UserGroupId, UserId};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::context::{Context, group_view};
+use super::context::{Context, GroupTexts, group_view};
 use super::reply::{Answer, Refusal, fields};
 use super::request::Plain;
 use crate::clock;
@@ -17,6 +17,9 @@ use crate::store::Transaction;
 const LONGEST_NAME: usize = 128;
 /// Longest description.
 const LONGEST_DESCRIPTION: usize = 1024;
+/// Longest invitation code, and most of them for a group.
+const LONGEST_CODE: usize = 64;
+const MOST_CODES: usize = 32;
 /// Most principals of one request.
 const MOST_PRINCIPALS: usize = 1024;
 
@@ -68,6 +71,8 @@ pub struct CreateGroup {
     flags: Option<u32>,
     #[serde(default, deserialize_with = "number")]
     consent: Option<u32>,
+    /// The device that is near the devices without agents, where the server is not.
+    relayid: Option<String>,
 }
 
 fn check_texts(name: Option<&str>, description: Option<&str>) -> Result<(), Refusal> {
@@ -94,6 +99,15 @@ pub async fn create(context: &Context, request: CreateGroup) -> Result<Answer, R
     if !(1..=4).contains(&mtype) {
         return Err(Refusal::new("Invalid group type"));
     }
+    let relay = match &request.relayid {
+        Some(id) => Some(context.device(id, Rights::REMOTE_CONTROL)?.0.id.clone()),
+        // From the internet, devices without agents are reached through a device near them, or not at all.
+        None if mtype > 2 && context.site.config.settings.mode == crate::config::Mode::Wan => {
+            return Err(Refusal::new("Invalid group type"));
+        }
+        None => None,
+    };
+    let extra = relay.map(|id| ("relayid".to_owned(), id.as_str().into())).into_iter().collect();
     let id = GroupId::random(context.domain()).map_err(|_| Refusal::new("Invalid domain"))?;
     let group = DeviceGroup {
         id: id.clone(),
@@ -108,7 +122,7 @@ pub async fn create(context: &Context, request: CreateGroup) -> Result<Answer, R
         flags: request.flags.unwrap_or(0),
         consent: request.consent.unwrap_or(0),
         deleted: None,
-        extra: Map::new(),
+        extra,
     };
     // The creator hears of the new group at once: the link is there before the event is shown.
     let (group, account_event, group_event) = context
@@ -156,6 +170,58 @@ pub struct EditGroup {
     consent: Option<u32>,
     #[serde(rename = "expireDevs", default, deserialize_with = "number")]
     expire_devices: Option<u32>,
+    invite: Option<InviteChange>,
+}
+
+/// Codes that lead to a group's invitation, or `"*"` for none.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum InviteChange {
+    None(String),
+    Codes {
+        codes: Vec<String>,
+        #[serde(default)]
+        flags: u32,
+        ag: Option<u32>,
+    },
+}
+
+impl InviteChange {
+    /// The record's field; `Null` for no codes.
+    fn record(self) -> Result<Value, Refusal> {
+        match self {
+            InviteChange::None(text) if text == "*" => Ok(Value::Null),
+            InviteChange::None(_) => Err(Refusal::new("invite: expected `*` or codes")),
+            InviteChange::Codes { codes, flags, ag } => {
+                let fits = |code: &String| (1..=LONGEST_CODE).contains(&code.chars().count());
+                if codes.is_empty() || codes.len() > MOST_CODES || !codes.iter().all(fits) {
+                    return Err(Refusal::new(format!(
+                        "invite.codes: expected 1 to {MOST_CODES} codes of 1 to {LONGEST_CODE} characters"
+                    )));
+                }
+                if flags > 2 {
+                    return Err(Refusal::new(
+                        "invite.flags: expected 0 (both), 1 (interactive) or 2 (background)",
+                    ));
+                }
+                let mut invite = fields! { "codes" => codes, "flags" => flags };
+                if let Some(ag) = ag {
+                    invite.insert("ag".into(), ag.into());
+                }
+                Ok(Value::Object(invite))
+            }
+        }
+    }
+}
+
+/// The codes of an `invite` field.
+fn codes(invite: Option<&Value>) -> impl Iterator<Item = &str> {
+    invite
+        .and_then(|invite| invite.get("codes"))
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 /// Changes a group.
@@ -163,18 +229,39 @@ pub struct EditGroup {
 /// # Errors
 /// Texts as control-protocol §4.4; a missing right is told, where MeshCentral stays silent.
 pub async fn edit(context: &Context, request: EditGroup) -> Result<Answer, Refusal> {
-    let (group, _) =
-        context.group(request.meshid.as_deref(), request.meshidname.as_deref(), Rights::EDIT_GROUP)?;
+    let texts = GroupTexts {
+        unknown: "Invalid group identifier ",
+        unnamed: "Invalid group identifier",
+        ..GroupTexts::USUAL
+    };
+    let (group, _) = context.group_or(
+        request.meshid.as_deref(),
+        request.meshidname.as_deref(),
+        Rights::EDIT_GROUP,
+        &texts,
+    )?;
     check_texts(request.meshname.as_deref(), request.desc.as_deref())?;
     if request.expire_devices.is_some_and(|days| days > 2000) {
         return Err(Refusal::new("expireDevs: expected 0 to 2000 days"));
     }
+    let invite = request.invite.map(InviteChange::record).transpose()?;
     let by = context.user()?;
     context
         .site
         .change(|change| {
             let stored =
                 change.directory().group(&group.id).ok_or_else(|| Refusal::new("Unknown device group"))?;
+            for code in codes(invite.as_ref()) {
+                let taken = change.directory().groups().any(|other| {
+                    other.id != group.id
+                        && other.domain == group.domain
+                        && other.deleted.is_none()
+                        && codes(other.extra.get("invite")).any(|theirs| theirs == code)
+                });
+                if taken {
+                    return Err(Refusal::new(format!("Invite code {code:?} is already in use")));
+                }
+            }
             let old = stored.clone();
             let mut group = (**stored).clone();
             let mut changes: Vec<(u32, String)> = Vec::new();
@@ -204,6 +291,15 @@ pub async fn edit(context: &Context, request: EditGroup) -> Result<Answer, Refus
                     };
                 }
             }
+            if let Some(invite) = invite
+                && group.extra.get("invite").unwrap_or(&Value::Null) != &invite
+            {
+                changes.push((6, "invitation codes changed".into()));
+                match invite {
+                    Value::Null => group.extra.remove("invite"),
+                    invite => group.extra.insert("invite".into(), invite),
+                };
+            }
             if changes.is_empty() {
                 return Ok(((), Vec::new()));
             }
@@ -232,7 +328,13 @@ pub struct DeleteGroup {
 /// # Errors
 /// Texts as control-protocol §4.4.
 pub async fn delete(context: &Context, request: DeleteGroup) -> Result<Answer, Refusal> {
-    let (group, _) = context.group(request.meshid.as_deref(), request.meshname.as_deref(), Rights::FULL)?;
+    let texts = GroupTexts {
+        malformed: "Unknown device group",
+        unnamed: "Invalid group identifier",
+        ..GroupTexts::USUAL
+    };
+    let (group, _) =
+        context.group_or(request.meshid.as_deref(), request.meshname.as_deref(), Rights::FULL, &texts)?;
     let by = context.user()?;
     let (devices, users) = context
         .site
@@ -371,8 +473,18 @@ pub struct AddGroupUser {
 /// # Errors
 /// Texts as control-protocol §4.4.
 pub async fn add_user(context: &Context, request: AddGroupUser) -> Result<Answer, Refusal> {
-    let (group, own) =
-        context.group(request.meshid.as_deref(), request.meshname.as_deref(), Rights::MANAGE_USERS)?;
+    let texts = GroupTexts {
+        malformed: "Unknown group",
+        unknown: "Unknown group",
+        unnamed: "Invalid groupid",
+        denied: "Permission denied",
+    };
+    let (group, own) = context.group_or(
+        request.meshid.as_deref(),
+        request.meshname.as_deref(),
+        Rights::MANAGE_USERS,
+        &texts,
+    )?;
     let wanted = match (request.remove, request.meshadmin) {
         (true, _) => None,
         (false, Some(rights)) => Some(Rights(rights)),
@@ -380,13 +492,13 @@ pub async fn add_user(context: &Context, request: AddGroupUser) -> Result<Answer
     };
     let by = context.user()?;
     let mut texts = Vec::new();
-    let (mut success, mut failed) = (0, 0);
+    let (mut success, mut failed) = (0u32, 0u32);
     let mut unknown = Vec::new();
     for principal in principals(context, request.usernames, request.userids, request.userid)? {
         let outcome = match principal {
             Ok(principal) => set_group_rights(context, &group, own, &by, &principal, wanted).await,
             Err(name) => {
-                let text = format!("Unknown user {name}");
+                let text = format!("Unknown user {}", name.rsplit('/').next().unwrap_or(&name));
                 unknown.push(name);
                 Err(Refusal::new(text))
             }
@@ -397,7 +509,8 @@ pub async fn add_user(context: &Context, request: AddGroupUser) -> Result<Answer
                 texts.push(text);
             }
             Err(refusal) => {
-                failed += 1;
+                // Only users who do not exist count as failed.
+                failed += u32::from(refusal.text.starts_with("Unknown user"));
                 texts.push(refusal.text);
             }
         }
@@ -405,11 +518,10 @@ pub async fn add_user(context: &Context, request: AddGroupUser) -> Result<Answer
     if !unknown.is_empty() {
         super::notify::users_not_found(context, &by, &unknown);
     }
-    let mut answer = fields! { "result" => texts.join(", "), "success" => success, "failed" => failed };
     if success == 0 && failed == 0 {
-        answer.insert("result".into(), "Nothing done".into());
+        texts.push("Nothing done".into());
     }
-    Ok(Answer::OkWith(answer))
+    Ok(Answer::OkWith(fields! { "result" => texts.join(", "), "success" => success, "failed" => failed }))
 }
 
 async fn set_group_rights(
@@ -426,6 +538,8 @@ async fn set_group_rights(
         Principal::UserGroup(id, _) => id.as_str(),
     };
     let name = principal.name().to_owned();
+    // Clients look for the name as it is in the id.
+    let key = id.rsplit('/').next().unwrap_or(id).to_owned();
     let changed = context
         .site
         .change(|change| {
@@ -487,8 +601,8 @@ async fn set_group_rights(
         context.site.events.resubscribe(&user);
     }
     Ok(match wanted {
-        Some(_) => format!("Added user {name}"),
-        None => format!("Removed user {name}"),
+        Some(_) => format!("Added user {key}"),
+        None => format!("Removed user {key}"),
     })
 }
 
@@ -505,11 +619,16 @@ pub struct RemoveGroupUser {
 /// # Errors
 /// Texts as control-protocol §4.4.
 pub async fn remove_user(context: &Context, request: RemoveGroupUser) -> Result<Answer, Refusal> {
-    let (group, own) =
-        context.group(request.meshid.as_deref(), request.meshname.as_deref(), Rights::MANAGE_USERS)?;
+    let texts = GroupTexts { unnamed: "Invalid groupid", denied: "Permission denied", ..GroupTexts::USUAL };
+    let (group, own) = context.group_or(
+        request.meshid.as_deref(),
+        request.meshname.as_deref(),
+        Rights::MANAGE_USERS,
+        &texts,
+    )?;
     let by = context.user()?;
     let mut named = principals(context, None, None, Some(request.userid))?;
-    let principal = named.pop().and_then(Result::ok).ok_or_else(|| Refusal::new("Invalid userid"))?;
+    let principal = named.pop().and_then(Result::ok).ok_or_else(|| Refusal::new("User not in group"))?;
     set_group_rights(context, &group, own, &by, &principal, None).await.map_err(|refusal| {
         if refusal.text == "Can't change self" { Refusal::new("Can't remove self") } else { refusal }
     })?;

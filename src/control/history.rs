@@ -35,6 +35,7 @@ pub async fn events(context: &Context, request: Events) -> Result<Answer, Refusa
         any_of,
         domain: context.domain().to_owned(),
         action: request.filter.clone().filter(|filter| !filter.is_empty()),
+        between: None,
         limit: request.limit.unwrap_or(limit).clamp(1, MOST_EVENTS),
     };
     let (query, about, own_only) = if let Some(id) = &request.userid {
@@ -100,4 +101,43 @@ pub async fn power_timeline(context: &Context, request: PowerTimeline) -> Result
         }
     }
     Ok(Answer::Body(fields! { "nodeid" => device.id, "timeline" => timeline }))
+}
+
+/// Longest text that somebody writes into a device's history.
+const LONGEST_EVENT: usize = 4096;
+
+/// `setDeviceEvent`.
+#[derive(Deserialize)]
+pub struct DeviceEvent {
+    nodeid: String,
+    msg: String,
+}
+
+/// Writes a line of one's own into a device's history. The text comes url-encoded.
+///
+/// # Errors
+/// Unknown device, missing right, a text that is empty or too long.
+pub async fn device_event(context: &Context, request: DeviceEvent) -> Result<Answer, Refusal> {
+    let (device, _) = context.device(&request.nodeid, Rights::SET_NOTES)?;
+    let text = percent_decoded(&request.msg);
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > LONGEST_EVENT {
+        return Err(Refusal::new(format!("msg: expected 1 to {LONGEST_EVENT} characters")));
+    }
+    let user = context.user()?;
+    let event = context
+        .event("node", "manual")
+        .by(&user)
+        .on_device(&device.id)
+        .with("msg", text)
+        .to_device(&device, &context.site.store.directory())
+        .to(["server-users", user.id.as_str()]);
+    context.site.events.announce(event).await;
+    Ok(Answer::Ok)
+}
+
+/// Percent escapes as UTF-8; everything else stays as it is.
+fn percent_decoded(text: &str) -> String {
+    let plain = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    form_urlencoded::parse(plain.as_bytes()).next().map_or(String::new(), |(text, _)| text.into_owned())
 }

@@ -111,13 +111,13 @@ pub struct Details {
     format: String,
 }
 
-/// Everything known of devices, as a JSON text inside the answer.
+/// Everything known of devices, as a JSON text or a table of comma-separated values inside the answer.
 ///
 /// # Errors
-/// For another format than `json`.
+/// For another format than `json` and `csv`.
 pub async fn details(context: &Context, request: Details) -> Result<Answer, Refusal> {
-    if request.format != "json" {
-        return Err(Refusal::new("type: expected `json`; other formats are not offered by this release"));
+    if !["json", "csv"].contains(&request.format.as_str()) {
+        return Err(Refusal::new("type: expected `json` or `csv`"));
     }
     let access = context.access()?;
     let devices = match request.nodeids {
@@ -161,5 +161,9 @@ pub async fn details(context: &Context, request: Details) -> Result<Answer, Refu
         }
         all.push(Value::Object(entry));
     }
-    Ok(Answer::Body(fields! { "data" => Value::Array(all).to_string(), "type" => "json" }))
+    let data = match request.format.as_str() {
+        "csv" => super::device_table::table(&all),
+        _ => Value::Array(all).to_string(),
+    };
+    Ok(Answer::Body(fields! { "data" => data, "type" => request.format }))
 }

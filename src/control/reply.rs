@@ -15,10 +15,20 @@ pub enum Answer {
     OkWith(Map<String, Value>),
     /// A message with these fields, sent always.
     Body(Map<String, Value>),
+    /// A whole message as JSON text, sent always: for clients that go by the order of its fields, which a map
+    /// does not keep.
+    Typed(String),
     /// Several answers, in order.
     Several(Vec<Result<Answer, Refusal>>),
     /// Nothing: the answer comes from elsewhere, or none is expected.
     Nothing,
+}
+
+impl Answer {
+    /// A message of a type of its own, which has an `action` among its fields.
+    pub fn typed(message: &impl serde::Serialize) -> Answer {
+        Answer::Typed(serde_json::to_string(message).expect("messages are plain data"))
+    }
 }
 
 /// A request that was refused; nothing was changed.

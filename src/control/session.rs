@@ -7,15 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use outpost_wire::id::UserId;
-use ring::rand::{SecureRandom, SystemRandom};
+use outpost_wire::random;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
-use tokio_websockets::{Message, WebSocketStream};
+use tokio_websockets::{CloseCode, Message, WebSocketStream};
 
 use super::context::{Context, safe_user};
 use super::reply::{Answer, Refusal, fields};
-use super::request::Request;
+use super::request::{Echo, Ids, Request};
 use crate::clock;
 use crate::events::subscriptions;
 use crate::live::{ControlSession, Outbox, mailbox};
@@ -39,6 +39,8 @@ pub struct Credentials {
     pub user: UserId,
     /// The web session, when by cookie.
     pub web_session: Option<String>,
+    /// User name of the login token, when by one.
+    pub token: Option<String>,
 }
 
 /// What a session starts with.
@@ -67,13 +69,11 @@ where
         let _ = timeout(WRITE_TIMEOUT, socket.close()).await;
         return;
     }
-    let mut random = [0u8; 20];
-    SystemRandom::new().fill(&mut random).expect("the system gives random bytes");
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = random::bytes::<20>().iter().map(|byte| format!("{byte:02x}")).collect();
     let (mailbox, outbox) = mailbox();
     let id = format!("{}/{hex}", user.id);
-    let session =
-        Arc::new(ControlSession::new(id, user.id.clone(), opening.credentials.web_session, mailbox));
+    let Credentials { web_session, token, .. } = opening.credentials;
+    let session = Arc::new(ControlSession::new(id, user.id.clone(), web_session, token, mailbox));
     session.subscribe(subscriptions(&user, &site.store.directory()));
     site.sessions.add(session.clone());
     announce_count(&site, &user);
@@ -88,7 +88,13 @@ where
     log::debug!(target: "session", USER_ID:% = user.id, REMOTE:% = context.remote; "session of {} ended: {end}", user.id);
     site.sessions.remove(&session.id);
     announce_count(&site, &user);
-    let _ = timeout(Duration::from_secs(2), socket.close()).await;
+    let closing = async {
+        if session.ends_with_server() {
+            let _ = socket.send(Message::close(Some(CloseCode::SERVICE_RESTART), "")).await;
+        }
+        socket.close().await
+    };
+    let _ = timeout(Duration::from_secs(2), closing).await;
 }
 
 fn over_limit(site: &Site, user: &User) -> Option<String> {
@@ -149,10 +155,18 @@ where
     let mut allowance = Allowance { tokens: BURST, at: Instant::now() };
     let mut heard = Instant::now();
     let mut pinged = false;
+    let token_expires = token_expiry(context);
     loop {
         tokio::select! {
+            () = tokio::time::sleep_until(token_expires) => {
+                let _ = send(socket, Bytes::from(close_message("expired", "expired-1"))).await;
+                return End::Ended;
+            }
             () = context.session.cancel.cancelled() => {
-                let _ = send(socket, Bytes::from(close_message("noauth", "noauth"))).await;
+                // A library that is told "noauth" gives up; one whose server stops is to come back.
+                if !context.session.ends_with_server() {
+                    let _ = send(socket, Bytes::from(close_message("noauth", "noauth"))).await;
+                }
                 return End::Ended;
             }
             message = outbox.next() => {
@@ -207,6 +221,17 @@ where
     }
 }
 
+/// When the login token of the session ends it.
+fn token_expiry(context: &Context) -> Instant {
+    // Far enough for a session, near enough for the clock's arithmetic.
+    let never = Duration::from_secs(10 * 365 * 86_400);
+    let now = clock::now_ms();
+    let token = context.session.token.as_deref().and_then(|token| context.site.tokens.get(token, now));
+    let left = token.filter(|token| token.expire != 0).map(|token| token.expire.saturating_sub(now));
+    let left = left.map_or(never, |left| Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(never));
+    Instant::now() + left
+}
+
 /// A bucket of tokens: bursts are fine, floods are slowed down.
 struct Allowance {
     tokens: f64,
@@ -249,17 +274,15 @@ async fn answer(context: &Context, text: &str) -> Option<Vec<String>> {
     if action == "close" {
         return None;
     }
-    // Ids are echoed when they are texts; `null` counts as absent (control-protocol §0.3).
-    let id_of = |field: &str| message.get(field).filter(|id| id.is_string() || id.is_number()).cloned();
-    let ids = [("responseid", id_of("responseid")), ("tag", id_of("tag"))];
+    let asked = Asked::of(&action, &message);
     let mut context = context.clone();
-    context.response_id = ids[0].1.as_ref().and_then(Value::as_str).map(str::to_owned);
+    context.response_id = asked.response_id().and_then(Value::as_str).map(str::to_owned);
     let outcome = match Request::parse(&action, message) {
         Ok(request) => request.handle(&context).await,
         Err(refusal) => Err(refusal),
     };
     let mut replies = Vec::new();
-    render(&action, &ids, outcome, &mut replies);
+    asked.render(outcome, &mut replies);
     Some(replies)
 }
 
@@ -267,44 +290,81 @@ fn bad(reason: &str) -> String {
     json!({ "action": "error", "result": reason }).to_string()
 }
 
-fn render(
-    action: &str,
-    ids: &[(&str, Option<Value>); 2],
-    outcome: Result<Answer, Refusal>,
-    replies: &mut Vec<String>,
-) {
-    let asked = ids[0].1.is_some();
-    let mut reply = |mut body: Map<String, Value>| {
-        body.entry("action").or_insert_with(|| action.into());
-        for (name, id) in ids {
-            if let Some(id) = id {
+/// What of a request is needed to answer it.
+struct Asked<'a> {
+    action: &'a str,
+    echo: Echo,
+    /// The ids it came with. They are echoed when they are texts or numbers; `null` counts as absent.
+    ids: Vec<(&'static str, Value)>,
+}
+
+impl Asked<'_> {
+    fn of<'a>(action: &'a str, message: &Map<String, Value>) -> Asked<'a> {
+        let ids = ["responseid", "tag", "requestid"].into_iter().filter_map(|name| {
+            let id = message.get(name).filter(|id| id.is_string() || id.is_number())?;
+            Some((name, id.clone()))
+        });
+        Asked { action, echo: Request::echo(action), ids: ids.collect() }
+    }
+
+    fn response_id(&self) -> Option<&Value> {
+        self.ids.iter().find(|(name, _)| *name == "responseid").map(|(_, id)| id)
+    }
+
+    fn reply(&self, mut body: Map<String, Value>, carried: Ids) -> String {
+        body.entry("action").or_insert_with(|| self.action.into());
+        for (name, id) in &self.ids {
+            // `requestid` is our own: whoever sends it wants it on every answer.
+            if *name == "requestid" || carried.include(name) {
                 body.insert((*name).into(), id.clone());
             }
         }
-        replies.push(Value::Object(body).to_string());
-    };
-    match outcome {
-        Ok(Answer::Nothing) => {}
-        Ok(Answer::Ok) if asked => reply(fields! { "result" => "ok" }),
-        Ok(Answer::Result(text)) if asked => reply(fields! { "result" => text }),
-        Ok(Answer::Ok | Answer::Result(_)) => {}
-        Ok(Answer::OkWith(mut body)) => {
-            body.entry("result").or_insert_with(|| "ok".into());
-            reply(body);
+        Value::Object(body).to_string()
+    }
+
+    /// Puts the ids in front of the fields of a message that is text already.
+    fn with_ids(&self, text: &str, carried: Ids) -> String {
+        let ids: Map<String, Value> = self
+            .ids
+            .iter()
+            .filter(|(name, _)| *name == "requestid" || carried.include(name))
+            .map(|(name, id)| ((*name).to_owned(), id.clone()))
+            .collect();
+        if ids.is_empty() {
+            return text.to_owned();
         }
-        Ok(Answer::Body(body)) => reply(body),
-        Ok(Answer::Several(outcomes)) => {
-            for outcome in outcomes {
-                render(action, ids, outcome, replies);
+        let ids = Value::Object(ids).to_string();
+        format!("{},{}", &ids[..ids.len() - 1], &text[1..])
+    }
+
+    fn render(&self, outcome: Result<Answer, Refusal>, replies: &mut Vec<String>) {
+        // A bare "ok" is for those who can tell what it answers.
+        let told = self.ids.iter().any(|(name, _)| *name != "tag");
+        let good = |body| self.reply(body, self.echo.good);
+        match outcome {
+            Ok(Answer::Nothing) => {}
+            Ok(Answer::Ok) if told => replies.push(good(fields! { "result" => "ok" })),
+            Ok(Answer::Result(text)) if told => replies.push(good(fields! { "result" => text })),
+            Ok(Answer::Ok | Answer::Result(_)) => {}
+            Ok(Answer::OkWith(mut body)) => {
+                body.entry("result").or_insert_with(|| "ok".into());
+                replies.push(good(body));
             }
-        }
-        Err(refusal) => {
-            let mut body = refusal.fields;
-            body.insert("result".into(), refusal.text.into());
-            if let Some(msgid) = refusal.msgid {
-                body.insert("msgid".into(), msgid.into());
+            Ok(Answer::Body(body)) => replies.push(good(body)),
+            Ok(Answer::Typed(text)) => replies.push(self.with_ids(&text, self.echo.good)),
+            Ok(Answer::Several(outcomes)) => {
+                for outcome in outcomes {
+                    self.render(outcome, replies);
+                }
             }
-            reply(body);
+            Err(refusal) => {
+                let mut body = refusal.fields;
+                body.insert("result".into(), refusal.text.into());
+                if let Some(msgid) = refusal.msgid {
+                    body.insert("msgid".into(), msgid.into());
+                }
+                replies.push(self.reply(body, self.echo.refused));
+            }
         }
     }
 }
@@ -323,6 +383,16 @@ fn server_info(context: &Context, user: &User) -> String {
         crate::config::Mode::Hybrid => 0,
     };
     let mut features: u32 = mode_bit | 0x10 | 0x400;
+    let mut features2: u32 = 0;
+    if settings.second_factor {
+        features |= 0x1000;
+    }
+    if site.config.domain(&user.domain).login_tokens.allows(&user.id) {
+        features2 |= 0x80;
+    }
+    if context.session.token.is_some() {
+        features2 |= 0x100;
+    }
     if settings.no_users {
         features |= 4;
     }
@@ -332,6 +402,13 @@ fn server_info(context: &Context, user: &User) -> String {
     if site.identity.web.self_made {
         features |= 0x8000_0000;
     }
+    let domain = site.config.domain(&user.domain);
+    if domain.session_recording.is_some() {
+        features |= 0x0800_0000;
+    }
+    if domain.no_local_recording {
+        features2 |= 0x400;
+    }
     let name = settings.cert.clone().unwrap_or_else(|| {
         context.host.rsplit_once(':').map_or(context.host.as_str(), |(host, _)| host).to_owned()
     });
@@ -340,15 +417,31 @@ fn server_info(context: &Context, user: &User) -> String {
         "domain" => user.domain, "name" => name, "title" => site.title(&user.domain),
         "version" => env!("CARGO_PKG_VERSION"), "mpsname" => "", "mpsport" => 0, "port" => port,
         "emailcheck" => false, "domainauth" => false, "serverTime" => clock::now_ms(), "features" => features,
-        "features2" => 0, "languages" => ["en"], "tlshash" => site.identity.web.full_hash.to_hex(),
+        "features2" => features2, "languages" => ["en"], "tlshash" => site.identity.web.full_hash.to_hex(),
         "agentCertHash" => site.identity.agent.server_id.to_base64x(), "https" => true,
         "redirport" => site.ports.get().and_then(|ports| ports.redirection).map_or(0, |address| address.port()),
         "magenturl" => format!("mc://{name}:{port}"), "domainsuffix" => user.domain,
         "logoutonidlesessiontimeout" => true, "mode" => settings.mode.word(),
         "uptime" => site.started.elapsed().as_secs(),
     };
+    if user.siteadmin.is_full()
+        && let Some(end) = site.identity.web.not_after
+    {
+        info.insert("certExpire".into(), (end * 1000).into());
+    }
     if user.siteadmin == SiteRights::FULL && site.manages_all(user) {
         info.insert("manageAllDeviceGroups".into(), true.into());
+    }
+    if let Some(recording) = &domain.session_recording {
+        for (field, marks) in [
+            ("usersSessionRecording", recording.only_users),
+            ("userGroupsSessionRecording", recording.only_user_groups),
+            ("devGroupSessionRecording", recording.only_device_groups),
+        ] {
+            if marks {
+                info.insert(field.into(), 1.into());
+            }
+        }
     }
     json!({ "action": "serverinfo", "serverinfo": info }).to_string()
 }

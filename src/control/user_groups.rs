@@ -107,7 +107,11 @@ pub async fn create(context: &Context, request: CreateUserGroup) -> Result<Answe
                 },
                 ..changed_event(context, &group, &by)
             };
-            let event = event.says(69, &[&group.name], format!("User group {} created", group.name));
+            // Clients know this event's own names for two fields.
+            let event = event
+                .says(69, &[&group.name], format!("User group {} created", group.name))
+                .with("msgArgv", json!([group.name]))
+                .with("ugrpdomain", context.domain());
             Ok::<_, Refusal>(((group, members), vec![event]))
         })
         .await?;
@@ -214,7 +218,7 @@ pub struct DeleteUserGroup {
 pub async fn delete(context: &Context, request: DeleteUserGroup) -> Result<Answer, Refusal> {
     let by = context.with_site_right(SiteRights::USER_GROUPS, "Permission denied")?;
     let id = UserGroupId::complete(context.domain(), &request.ugrpid)
-        .map_err(|_| Refusal::new("Invalid group id"))?;
+        .map_err(|_| Refusal::new("Invalid domain id"))?;
     // "device" is how clients know this text.
     context.user_group(id.as_str()).map_err(|_| Refusal::new("Unknown device group"))?;
     let members = context

@@ -111,8 +111,10 @@ pub fn new_user(id: UserId, name: &str, email: Option<String>) -> User {
 
 /// The event of a new account.
 pub fn created_event(user: &User, by: &User) -> Event {
+    // Clients take this event's user for the new one.
     let event = Event::new("user", "accountcreate", &user.domain)
-        .by(by)
+        .by(user)
+        .with("creatorid", by.id.as_str())
         .with("account", Value::Object(safe_user(user)))
         .to(["*", "server-users"]);
     match &user.email {
@@ -212,13 +214,60 @@ pub async fn add(context: &Context, request: AddUser) -> Result<Answer, Refusal>
     }
 }
 
+/// `adduserbatch`.
+#[derive(Deserialize)]
+pub struct AddUsers {
+    users: Vec<NewUser>,
+}
+
+#[derive(Deserialize)]
+struct NewUser {
+    user: String,
+    pass: String,
+    email: Option<String>,
+    #[serde(rename = "emailVerified")]
+    email_verified: Option<bool>,
+    #[serde(rename = "resetNextLogin", default)]
+    reset_next_login: bool,
+    realname: Option<String>,
+}
+
+/// Most accounts added at once: each costs a password hash.
+const LARGEST_BATCH: usize = 100;
+
+/// Adds accounts one by one. The first that cannot be added ends it and is named; those before it stay.
+///
+/// # Errors
+/// `Access denied`, `Invalid users`, and what is wrong with an account.
+pub async fn add_batch(context: &Context, request: AddUsers) -> Result<Answer, Refusal> {
+    context.with_site_right(SiteRights::MANAGE_USERS, "Access denied")?;
+    if request.users.is_empty() || request.users.len() > LARGEST_BATCH {
+        return Err(Refusal::new("Invalid users"));
+    }
+    for new in request.users {
+        let name = new.user.clone();
+        let one = AddUser {
+            username: new.user,
+            pass: Some(new.pass),
+            random_password: false,
+            email: new.email,
+            email_verified: new.email_verified,
+            reset_next_login: new.reset_next_login,
+            siteadmin: None,
+            realname: new.realname,
+            consent: None,
+        };
+        Box::pin(add(context, one))
+            .await
+            .map_err(|refusal| Refusal { text: format!("{name}: {}", refusal.text), ..refusal })?;
+    }
+    Ok(Answer::Nothing)
+}
+
 /// 20 characters of base64: 120 random bits.
 pub fn random_password() -> String {
     use base64::Engine as _;
-    use ring::rand::{SecureRandom, SystemRandom};
-    let mut random = [0u8; 15];
-    SystemRandom::new().fill(&mut random).expect("the system gives random bytes");
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(outpost_wire::random::bytes::<15>())
 }
 
 /// `edituser`.
@@ -235,6 +284,7 @@ pub struct EditUser {
     reset_next_login: bool,
     consent: Option<u32>,
     phone: Option<String>,
+    msghandle: Option<String>,
     flags: Option<u32>,
     #[serde(rename = "removeRights")]
     remove_rights: Option<u32>,
@@ -312,6 +362,11 @@ pub async fn edit(context: &Context, request: EditUser) -> Result<Answer, Refusa
                 user.passchange = Some(-1);
             }
             set_extra(&mut user, "phone", request.phone.map(|phone| Value::from(phone).non_empty()));
+            set_extra(
+                &mut user,
+                "msghandle",
+                request.msghandle.map(|handle| Value::from(handle).non_empty()),
+            );
             set_extra(&mut user, "flags", request.flags.map(|flags| Value::from(flags).non_empty()));
             set_extra(&mut user, "quota", request.quota.map(|quota| quota.map(Value::from)));
             set_extra(&mut user, "groups", request.groups.map(|realms| realms_value(realms).non_empty()));
@@ -409,6 +464,9 @@ pub async fn delete(context: &Context, request: DeleteUser) -> Result<Answer, Re
             Ok::<_, Refusal>(((), events))
         })
         .await?;
+    // An account made again under the same name must not find the tools of this one.
+    context.site.tokens.remove(&context.site.store, &target.id, |_| true).await?;
+    context.site.shares.remove(&context.site.store, |share| share.userid == target.id).await?;
     for session in context.site.sessions.of(&target.id) {
         session.cancel.cancel();
     }
@@ -495,7 +553,7 @@ pub async fn change_password(context: &Context, request: ChangeUserPassword) -> 
                 user.salt = Some(hash.salt);
                 user.hash = Some(hash.hash);
                 user.passchange = Some(clock::now_seconds());
-                user.sessions_since = clock::now_ms();
+                user.sessions_since = context.site.web_sessions.after_all(clock::now_ms());
                 user.session_kept = None;
             }
             if request.reset_next_login {

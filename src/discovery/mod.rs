@@ -4,6 +4,7 @@ mod mdns;
 mod scan;
 mod wake;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use mdns::Mdns;
@@ -24,5 +25,16 @@ pub fn addresses() -> Vec<IpAddr> {
         .collect();
     addresses.sort();
     addresses.dedup();
+    addresses
+}
+
+/// The addresses of this machine by network interface, loopback left out.
+pub fn interface_addresses() -> BTreeMap<String, Vec<IpAddr>> {
+    let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for interface in if_addrs::get_if_addrs().unwrap_or_default() {
+        if !interface.is_loopback() {
+            addresses.entry(interface.name.clone()).or_default().push(interface.ip());
+        }
+    }
     addresses
 }

@@ -1,5 +1,6 @@
 //! Making certificates.
 
+use outpost_wire::random;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -8,7 +9,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA384, SanType, date_time_ymd,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::pkcs8::EncodePrivateKey;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -27,9 +27,8 @@ fn failed(what: &'static str) -> impl Fn(rcgen::Error) -> IdentityError {
 
 /// A name no other box has, so that two boxes' roots can be trusted by one browser.
 fn distinct(prefix: &str) -> String {
-    let mut random = [0u8; 3];
-    SystemRandom::new().fill(&mut random).expect("the system gives random bytes");
-    format!("{prefix}-{:02x}{:02x}{:02x}", random[0], random[1], random[2])
+    let [a, b, c] = random::bytes();
+    format!("{prefix}-{a:02x}{b:02x}{c:02x}")
 }
 
 /// Valid 2018..2049, as MeshCentral's: a box without a clock must not find its own certificate expired, and
@@ -161,4 +160,9 @@ pub(super) fn covers(pair: &Pair, names: &Names) -> bool {
     }
     names.dns.iter().all(|name| dns.contains(name))
         && names.addresses.iter().all(|address| addresses.contains(address))
+}
+/// When a certificate ends, Unix seconds.
+pub fn not_after(certificate: &[u8]) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }

@@ -50,6 +50,8 @@ pub struct WebIdentity {
     pub full_hash: Hash384,
     /// SHA-384 of the leaf's public key.
     pub key_hash: Hash384,
+    /// When the certificate ends, Unix seconds.
+    pub not_after: Option<i64>,
     /// The certificate was issued by our own root, so browsers do not know it.
     pub self_made: bool,
 }
@@ -150,6 +152,7 @@ impl Identity {
             full_hash: Hash384::of(leaf),
             key_hash: public_key_hash_of_certificate(leaf)
                 .map_err(|error| web.unusable(error.to_string()))?,
+            not_after: make::not_after(leaf),
             key: web.key.clone_key(),
             chain,
             self_made,

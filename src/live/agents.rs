@@ -2,14 +2,43 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use outpost_wire::id::DeviceId;
 use serde_json::{Map, Value};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::mailbox::{Mailbox, SendError};
+
+/// What people may ask of an agent's session about what the agent runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Run another core.
+    Core(CoreChoice),
+    /// See whether there is a newer executable, and install it.
+    Update,
+}
+
+/// Which core an agent is to run, until it disconnects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoreChoice {
+    /// The everyday one.
+    Default,
+    /// None.
+    Clear,
+    /// The one that only repairs.
+    Recovery,
+    /// Next to nothing.
+    Tiny,
+    /// This JavaScript.
+    Custom(Arc<[u8]>),
+}
+
+/// Orders that may wait for one agent.
+pub const ORDERS: usize = 8;
 
 /// One connected agent.
 #[derive(Debug)]
@@ -25,18 +54,22 @@ pub struct Agent {
     /// Ends the connection.
     pub cancel: CancellationToken,
     mailbox: Mailbox,
-    /// Running sessions by kind (`terminal`, `files`, …), as the agent reports them.
+    /// It has said that it runs a core, and so can take messages.
+    ready: AtomicBool,
+    orders: mpsc::Sender<Order>,
+    /// What the agent reports as running by kind (`msg`, `app`, …), tunnels left out.
     sessions: Mutex<Map<String, Value>>,
 }
 
 impl Agent {
-    /// A connected agent that is spoken to through `mailbox`.
+    /// A connected agent that is spoken to through `mailbox`, and its session through `orders`.
     pub fn new(
         device: DeviceId,
         remote: SocketAddr,
         since: i64,
         architecture: u32,
         mailbox: Mailbox,
+        orders: mpsc::Sender<Order>,
     ) -> Agent {
         Agent {
             device,
@@ -45,8 +78,20 @@ impl Agent {
             architecture,
             cancel: CancellationToken::new(),
             mailbox,
+            ready: AtomicBool::new(false),
+            orders,
             sessions: Mutex::new(Map::new()),
         }
+    }
+
+    /// Notes that it runs a core.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it runs a core: what it is sent before is lost.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// Sends the agent a message (JSON or a binary command).
@@ -57,15 +102,25 @@ impl Agent {
         self.mailbox.send(message)
     }
 
-    /// Replaces the running sessions of a kind; an empty or missing value removes them. Returns all of them.
-    pub fn report_sessions(&self, kind: &str, value: Value) -> Map<String, Value> {
+    /// Has its session do something.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn order(&self, order: Order) -> Result<(), SendError> {
+        self.orders.try_send(order).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Closed(_) => SendError::Closed,
+        })
+    }
+
+    /// Replaces the running sessions of a kind; an empty or missing value removes them.
+    pub fn report_sessions(&self, kind: &str, value: Value) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if value.as_object().is_none_or(Map::is_empty) {
             sessions.remove(kind);
         } else {
             sessions.insert(kind.to_owned(), value);
         }
-        sessions.clone()
     }
 
     /// The running sessions by kind.

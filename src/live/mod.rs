@@ -3,10 +3,12 @@
 mod agents;
 mod mailbox;
 mod sessions;
+mod tunnels;
 
-pub use agents::{Agent, AgentRegistry, Presence};
+pub use agents::{Agent, AgentRegistry, CoreChoice, ORDERS, Order, Presence};
 pub use mailbox::{Mailbox, Outbox, SendError, mailbox};
 pub use sessions::{ControlSession, SessionRegistry};
+pub use tunnels::{OpenTunnels, TunnelKind};
 
 /// Connectivity bit of a device: its agent is connected (control-protocol §4.0).
 pub const CONNECTED_BY_AGENT: u32 = 1;

@@ -1,10 +1,12 @@
 //! The control sessions that are open.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use outpost_wire::id::UserId;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::mailbox::Mailbox;
@@ -17,20 +19,35 @@ pub struct ControlSession {
     pub user: UserId,
     /// The web session it was opened with, if by cookie.
     pub web_session: Option<String>,
+    /// User name of the login token it was opened with, if so.
+    pub token: Option<String>,
     /// Ends the session.
     pub cancel: CancellationToken,
+    /// It ends because the server stops, not because of its user.
+    server_stops: AtomicBool,
+    /// What sends statistics to it at a period.
+    statistics: Mutex<Option<AbortHandle>>,
     mailbox: Mailbox,
     subscriptions: RwLock<HashSet<String>>,
 }
 
 impl ControlSession {
     /// An open session that is spoken to through `mailbox`.
-    pub fn new(id: String, user: UserId, web_session: Option<String>, mailbox: Mailbox) -> ControlSession {
+    pub fn new(
+        id: String,
+        user: UserId,
+        web_session: Option<String>,
+        token: Option<String>,
+        mailbox: Mailbox,
+    ) -> ControlSession {
         ControlSession {
             id,
             user,
             web_session,
+            token,
             cancel: CancellationToken::new(),
+            server_stops: AtomicBool::new(false),
+            statistics: Mutex::new(None),
             mailbox,
             subscriptions: RwLock::new(HashSet::new()),
         }
@@ -40,6 +57,25 @@ impl ControlSession {
     /// everything again.
     pub fn send(&self, message: Bytes) {
         let _ = self.mailbox.send(message);
+    }
+
+    /// Ends the session because the server stops: clients may come back.
+    pub fn end_with_server(&self) {
+        self.server_stops.store(true, Ordering::Relaxed);
+        self.cancel.cancel();
+    }
+
+    /// Whether it ends because the server stops.
+    pub fn ends_with_server(&self) -> bool {
+        self.server_stops.load(Ordering::Relaxed)
+    }
+
+    /// Replaces what sends statistics to it.
+    pub fn repeat_statistics(&self, repeat: Option<AbortHandle>) {
+        let mut statistics = self.statistics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(earlier) = std::mem::replace(&mut *statistics, repeat) {
+            earlier.abort();
+        }
     }
 
     /// Sets whom this session hears of.

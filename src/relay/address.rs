@@ -1,6 +1,7 @@
 //! The address of a tunnel: `*/meshrelay.ashx?p=1&nodeid=…&id=…&rauth=…`.
 
-use outpost_wire::id::DeviceId;
+use outpost_wire::id::{DeviceId, base64x_encode};
+use outpost_wire::random;
 
 /// Longest id of a tunnel.
 pub const LONGEST_ID: usize = 128;
@@ -19,6 +20,11 @@ pub enum TunnelAddressError {
     /// The protocol is not a number.
     #[error("expected a number as `p`")]
     Protocol,
+}
+
+/// A new id of a tunnel: 15 random bytes.
+pub fn new_id() -> String {
+    base64x_encode(&random::bytes::<15>())
 }
 
 /// A tunnel's address, taken apart.
@@ -47,14 +53,18 @@ impl TunnelUrl {
         if name != "meshrelay.ashx" || page.matches('/').count() > 1 {
             return Err(TunnelAddressError::Elsewhere);
         }
-        TunnelUrl::from_query(query)
+        TunnelUrl::from_query(query, || None)
     }
 
-    /// Takes the query of either half apart.
+    /// Takes the query of either half apart. Where the server starts a tunnel the viewer needs no id: `made`
+    /// gives one.
     ///
     /// # Errors
     /// [`TunnelAddressError`].
-    pub fn from_query(query: &str) -> Result<TunnelUrl, TunnelAddressError> {
+    pub fn from_query(
+        query: &str,
+        made: impl FnOnce() -> Option<String>,
+    ) -> Result<TunnelUrl, TunnelAddressError> {
         let (mut id, mut protocol, mut device) = (None, None, None);
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match name.as_ref() {
@@ -66,6 +76,7 @@ impl TunnelUrl {
         }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"@$-_.".contains(&byte);
         let id = id
+            .or_else(made)
             .filter(|id| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(plain))
             .ok_or(TunnelAddressError::Id)?;
         Ok(TunnelUrl { id, protocol, device })
@@ -74,9 +85,20 @@ impl TunnelUrl {
     /// The address that the agent is to dial: rebuilt, so that nothing of the viewer's text but the id and the
     /// protocol reaches it.
     pub fn for_agent(&self, device: &DeviceId, rauth: &str) -> String {
-        let protocol = self.protocol.map_or(String::new(), |protocol| format!("p={protocol}&"));
-        format!("*/meshrelay.ashx?{protocol}nodeid={device}&id={}&rauth={rauth}", self.id)
+        for_agent("meshrelay.ashx", self.protocol, device, &self.id, rauth)
     }
+}
+
+/// The address of a page of this server that an agent is to dial.
+pub(super) fn for_agent(
+    page: &str,
+    protocol: Option<u16>,
+    device: &DeviceId,
+    id: &str,
+    rauth: &str,
+) -> String {
+    let protocol = protocol.map_or(String::new(), |protocol| format!("p={protocol}&"));
+    format!("*/{page}?{protocol}nodeid={device}&id={id}&rauth={rauth}")
 }
 
 #[cfg(test)]

@@ -1,7 +1,14 @@
 //! Tunnels: the half of a viewer and the half of an agent, brought together by an id and copied.
 
 mod address;
+mod download;
+mod frames;
+mod input;
+mod journal;
+mod ports;
 mod pump;
+mod recorder;
+mod request;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,27 +22,41 @@ use outpost_wire::id::{DeviceId, UserId};
 use outpost_wire::tunnel::Protocol;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_websockets::WebSocketStream;
+use tokio_util::sync::CancellationToken;
 
+use crate::auth::DeviceShare;
+use crate::auth::shares::Window;
+use crate::clock;
+use crate::live::TunnelKind;
 use crate::model::Rights;
 use crate::site::Site;
 
-pub use address::{TunnelAddressError, TunnelUrl};
+pub use address::{TunnelAddressError, TunnelUrl, new_id};
+pub use download::DownloadSession;
+pub use ports::{PortError, PortKind, PortTarget};
+pub use recorder::{announce_removed, recover};
+pub use request::{AskError, TunnelRequest};
 
-/// A half's socket.
-pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
+/// A half's connection, after the upgrade to a WebSocket.
+pub type Stream = TokioIo<Upgraded>;
 
 /// How long the first half waits for the second (tunnel-protocols §1.6).
-const PAIRING_TIME: Duration = Duration::from_secs(15);
-/// Longest message relayed, in bytes. Agents split what they send into frames of 4 KiB and messages of at
-/// most a few hundred KiB; a longer one ends the tunnel.
-pub const LONGEST_MESSAGE: usize = 1 << 20;
+pub const PAIRING_TIME: Duration = Duration::from_secs(15);
+
+/// A person at a tunnel.
+#[derive(Clone, Debug)]
+pub struct Viewer {
+    /// Whose rights it is by.
+    pub user: UserId,
+    /// The share, when it is a guest of that user.
+    pub guest: Option<Arc<DeviceShare>>,
+}
 
 /// Whose half it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Side {
     /// A person's.
-    Viewer(UserId),
+    Viewer(Viewer),
     /// An agent's, in a tunnel that this user asked for.
     Agent(UserId),
 }
@@ -43,13 +64,46 @@ pub enum Side {
 impl Side {
     fn user(&self) -> &UserId {
         match self {
-            Side::Viewer(user) | Side::Agent(user) => user,
+            Side::Viewer(viewer) => &viewer.user,
+            Side::Agent(user) => user,
         }
     }
 
     /// Two halves make a tunnel when one is the viewer's, the other the agent's, for the same user.
     fn fits(&self, other: &Side) -> bool {
         std::mem::discriminant(self) != std::mem::discriminant(other) && self.user() == other.user()
+    }
+}
+
+/// What a tunnel is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A session of the agent: terminal, desktop, files; the protocol number as the viewer's address says.
+    Session(Option<u16>),
+    /// A port.
+    Port(PortTarget),
+}
+
+impl Purpose {
+    /// What it is to those who look on; none while that is not known, or of protocols that are none of these.
+    fn kind(&self) -> Option<TunnelKind> {
+        match self {
+            Purpose::Port(PortTarget { kind: PortKind::Tcp, .. }) => Some(TunnelKind::Tcp),
+            Purpose::Port(PortTarget { kind: PortKind::Udp, .. }) => Some(TunnelKind::Udp),
+            Purpose::Session(protocol) => match Protocol::from_number((*protocol)?)? {
+                Protocol::Desktop => Some(TunnelKind::Desktop),
+                Protocol::LegacyFiles | Protocol::Files | Protocol::FileTransfer => Some(TunnelKind::Files),
+                protocol => protocol.is_terminal().then_some(TunnelKind::Terminal),
+            },
+        }
+    }
+
+    /// The protocol number for the log.
+    pub fn protocol(&self) -> Option<u16> {
+        match self {
+            Purpose::Session(protocol) => *protocol,
+            Purpose::Port(_) => None,
+        }
     }
 }
 
@@ -60,8 +114,8 @@ pub struct Half {
     pub side: Side,
     /// What both halves share.
     pub id: String,
-    /// Protocol number, as the viewer's address says.
-    pub protocol: Option<u16>,
+    /// What for; of the viewer's half.
+    pub purpose: Purpose,
     /// The device, as the address says.
     pub device: Option<DeviceId>,
     /// Where it connects from.
@@ -82,9 +136,11 @@ pub enum JoinError {
     Full,
 }
 
+type HandOver = oneshot::Sender<(Half, Stream)>;
+
 struct Waiting {
     side: Side,
-    hand_over: oneshot::Sender<(Half, Box<Socket>)>,
+    hand_over: HandOver,
 }
 
 /// All tunnels.
@@ -92,21 +148,53 @@ pub struct Relay {
     limit: usize,
     waiting: Mutex<HashMap<String, Waiting>>,
     held: AtomicUsize,
+    stopping: CancellationToken,
 }
 
-/// Counts a half while it is held.
-struct Held<'a>(&'a AtomicUsize);
+/// A place for one tunnel, waiting for its other half.
+pub struct Expected<'a> {
+    relay: &'a Relay,
+    id: String,
+    handed: oneshot::Receiver<(Half, Stream)>,
+}
 
-impl Drop for Held<'_> {
+impl Expected<'_> {
+    /// Waits for the other half.
+    ///
+    /// # Errors
+    /// [`JoinError::Alone`].
+    pub async fn other(&mut self, patience: Duration) -> Result<(Half, Stream), JoinError> {
+        tokio::select! {
+            handed = timeout(patience, &mut self.handed) => match handed {
+                Ok(Ok(other)) => Ok(other),
+                _ => Err(JoinError::Alone),
+            },
+            () = self.relay.stopping.cancelled() => Err(JoinError::Alone),
+        }
+    }
+}
+
+impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.handed.close();
+        let mut waiting = self.relay.waiting();
+        // Somebody else may have come with the same id since.
+        if waiting.get(&self.id).is_some_and(|entry| entry.hand_over.is_closed()) {
+            waiting.remove(&self.id);
+        }
+        self.relay.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Relay {
     /// A relay for at most `limit` tunnels.
     pub fn new(limit: usize) -> Relay {
-        Relay { limit, waiting: Mutex::new(HashMap::new()), held: AtomicUsize::new(0) }
+        Relay {
+            limit,
+            waiting: Mutex::new(HashMap::new()),
+            held: AtomicUsize::new(0),
+            stopping: CancellationToken::new(),
+        }
     }
 
     /// Tunnels running or waiting for their second half.
@@ -114,53 +202,112 @@ impl Relay {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// Ends all of them, and those to come.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Returns when the server stops.
+    pub async fn stopped(&self) {
+        self.stopping.cancelled().await;
+    }
+
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a tunnel with this id and side, before its other half can come.
+    ///
+    /// # Errors
+    /// [`JoinError::Full`], [`JoinError::Foreign`] when the id is taken.
+    pub fn expect(&self, id: &str, side: Side) -> Result<Expected<'_>, JoinError> {
+        let (hand_over, handed) = oneshot::channel();
+        let mut waiting = self.waiting();
+        if self.held.load(Ordering::Relaxed) >= self.limit {
+            return Err(JoinError::Full);
+        }
+        if waiting.contains_key(id) {
+            return Err(JoinError::Foreign);
+        }
+        self.held.fetch_add(1, Ordering::Relaxed);
+        waiting.insert(id.to_owned(), Waiting { side, hand_over });
+        Ok(Expected { relay: self, id: id.to_owned(), handed })
     }
 
     /// Joins a half to its other half and, when this is the first one, serves the tunnel until it ends.
     ///
     /// # Errors
-    /// [`JoinError`]; the socket is dropped then.
-    pub async fn join(site: &Arc<Site>, half: Half, socket: Socket) -> Result<(), JoinError> {
+    /// [`JoinError`]; the connection is dropped then.
+    pub async fn join(site: &Arc<Site>, half: Half, stream: Stream) -> Result<(), JoinError> {
         let relay = &site.relay;
-        let waits = relay.waiting().remove(&half.id);
-        let Some(first) = waits else { return Relay::wait(site, half, socket).await };
-        if !first.side.fits(&half.side) {
-            // A stranger must not be able to end somebody's tunnel by knowing its id.
-            relay.waiting().insert(half.id.clone(), first);
-            return Err(JoinError::Foreign);
-        }
-        first.hand_over.send((half, Box::new(socket))).map_err(|_| JoinError::Alone)
-    }
-
-    async fn wait(site: &Arc<Site>, half: Half, socket: Socket) -> Result<(), JoinError> {
-        let relay = &site.relay;
-        let held = Held(&relay.held);
-        if relay.held.fetch_add(1, Ordering::Relaxed) >= relay.limit {
-            return Err(JoinError::Full);
-        }
-        let (hand_over, handed) = oneshot::channel();
-        let entry = Waiting { side: half.side.clone(), hand_over };
-        if relay.waiting().insert(half.id.clone(), entry).is_some() {
-            // Somebody with the same id came in between; both are lost, as neither can be told apart.
-            relay.waiting().remove(&half.id);
-            return Err(JoinError::Foreign);
-        }
-        let id = half.id.clone();
-        let joined = timeout(PAIRING_TIME, handed).await;
-        let Ok(Ok((second, second_socket))) = joined else {
-            relay.waiting().remove(&id);
-            return Err(JoinError::Alone);
+        let first = {
+            let mut waiting = relay.waiting();
+            match waiting.get(&half.id) {
+                // A stranger must not be able to end somebody's tunnel by knowing its id.
+                Some(first) if !first.side.fits(&half.side) => return Err(JoinError::Foreign),
+                Some(_) => waiting.remove(&half.id),
+                None => None,
+            }
         };
-        let (viewer, agent) = match half.side {
-            Side::Viewer(_) => ((half, socket), (second, *second_socket)),
-            Side::Agent(_) => ((second, *second_socket), (half, socket)),
-        };
-        Box::pin(pump::run(site, viewer, agent)).await;
-        drop(held);
+        if let Some(first) = first {
+            return first.hand_over.send((half, stream)).map_err(|_| JoinError::Alone);
+        }
+        let mut expected = relay.expect(&half.id, half.side.clone())?;
+        let other = expected.other(PAIRING_TIME).await?;
+        Relay::serve(site, (half, stream), other).await;
         Ok(())
     }
+
+    /// Copies between the halves of a tunnel until it ends.
+    pub async fn serve(site: &Arc<Site>, one: (Half, Stream), other: (Half, Stream)) {
+        let (viewer, agent) = match one.0.side {
+            Side::Viewer(_) => (one, other),
+            Side::Agent(_) => (other, one),
+        };
+        Box::pin(pump::run(site, viewer, agent)).await;
+    }
+}
+
+/// What a viewer may do in a tunnel, now.
+///
+/// # Errors
+/// In words: what is missing.
+pub fn viewer_rights(
+    site: &Site,
+    viewer: &Viewer,
+    device: &DeviceId,
+    purpose: &Purpose,
+) -> Result<Rights, &'static str> {
+    let access = site.access(&viewer.user).ok_or("the account is gone")?;
+    let (_, rights) = access.device(device, Rights::NONE).map_err(|_| "no such device")?;
+    let Some(share) = &viewer.guest else {
+        match purpose {
+            Purpose::Session(protocol) => check_protocol(rights, *protocol)?,
+            Purpose::Port(_) if rights.intersects(Rights::REMOTE_CONTROL | Rights::RELAY) => {}
+            Purpose::Port(_) => return Err("no remote control"),
+        }
+        return Ok(rights);
+    };
+    let share = site.shares.get(&share.publicid).ok_or("the share was removed")?;
+    if share.device != *device || !matches!(share.window(clock::now_ms()), Window::Open { .. }) {
+        return Err("the share is not open now");
+    }
+    if !rights.contains(Rights::REMOTE_CONTROL) {
+        return Err("whoever shares has no remote control");
+    }
+    let is_shared = match purpose {
+        Purpose::Session(Some(protocol)) => !share.shared.usages(*protocol).is_empty(),
+        Purpose::Session(None) => false,
+        Purpose::Port(target) => {
+            share.tcp.as_ref().and_then(|port| PortTarget::shared(port).ok()).as_ref() == Some(target)
+        }
+    };
+    if !is_shared {
+        return Err("this is not shared");
+    }
+    let rights = share.shared.rights(share.view_only, rights);
+    check_protocol(rights, purpose.protocol())?;
+    Ok(rights)
 }
 
 /// Checks a tunnel's protocol against the rights on its device (tunnel-protocols §2).
@@ -209,8 +356,9 @@ mod tests {
     fn halves_fit_only_across_and_for_one_user() {
         let bob = UserId::from_name("", "bob").expect("an id");
         let eve = UserId::from_name("", "eve").expect("an id");
-        assert!(Side::Viewer(bob.clone()).fits(&Side::Agent(bob.clone())));
-        assert!(!Side::Viewer(bob.clone()).fits(&Side::Viewer(bob.clone())));
-        assert!(!Side::Viewer(bob).fits(&Side::Agent(eve)));
+        let viewer = || Side::Viewer(Viewer { user: bob.clone(), guest: None });
+        assert!(viewer().fits(&Side::Agent(bob.clone())));
+        assert!(!viewer().fits(&viewer()));
+        assert!(!viewer().fits(&Side::Agent(eve)));
     }
 }

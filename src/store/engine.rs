@@ -40,6 +40,8 @@ pub struct EventQuery {
     pub domain: String,
     /// Only this action.
     pub action: Option<String>,
+    /// Only from the first of these times to the second, as events write them (ISO 8601).
+    pub between: Option<(String, String)>,
     /// At most so many.
     pub limit: usize,
 }
@@ -49,6 +51,19 @@ impl EventQuery {
     pub fn matches(&self, event: &Map<String, Value>) -> bool {
         event.get("domain").and_then(Value::as_str).is_none_or(|domain| domain == self.domain)
             && self.action.as_ref().is_none_or(|action| event.get("action").is_some_and(|is| is == action))
+            && self.between.as_ref().is_none_or(|(from, to)| {
+                event
+                    .get("time")
+                    .and_then(Value::as_str)
+                    .is_some_and(|time| from.as_str() <= time && time <= to.as_str())
+            })
+    }
+
+    /// Whether an event is older than anything wanted: events come newest first.
+    pub fn is_past(&self, event: &Map<String, Value>) -> bool {
+        self.between.as_ref().is_some_and(|(from, _)| {
+            event.get("time").and_then(Value::as_str).is_some_and(|time| time < from.as_str())
+        })
     }
 
     /// Index key of the events that a user caused.
@@ -114,6 +129,12 @@ pub trait Engine: Send + Sync + 'static {
     /// [`StoreError::Read`].
     fn events(&self, query: &EventQuery) -> Result<Vec<Map<String, Value>>, StoreError>;
 
+    /// How many documents, events and power changes there are.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    fn counts(&self) -> Result<[(&'static str, u64); 3], StoreError>;
+
     /// All logged events, oldest first.
     ///
     /// # Errors
@@ -131,6 +152,12 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Read`].
     fn power(&self, device: &str, since: i64) -> Result<Vec<PowerChange>, StoreError>;
+
+    /// Writes a copy of everything that is committed, as it is at one moment, to a new file of the embedded engine.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`], [`StoreError::Write`].
+    fn copy_to(&self, path: &std::path::Path) -> Result<(), StoreError>;
 
     /// Applies all changes, durably, or none. After an error the engine must be usable again once the cause
     /// is gone.

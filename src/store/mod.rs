@@ -23,7 +23,7 @@ use crate::model::Directory;
 
 pub use engine::{Engine, EventQuery, Op, PowerChange, StoreError};
 use pending::Pending;
-pub use redb_engine::{RedbEngine, SCHEMA};
+pub use redb_engine::{READS, RedbEngine, SCHEMA};
 pub use transaction::Transaction;
 use writer::{Head, Job, Writer};
 
@@ -140,6 +140,14 @@ impl Store {
     /// [`StoreError::Read`].
     pub async fn events(&self, query: EventQuery) -> Result<Vec<Map<String, Value>>, StoreError> {
         self.read(move |pending, engine| pending.events(engine, &query)).await
+    }
+
+    /// How many documents, events and power changes are on the disk, by the names that clients know.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`].
+    pub async fn counts(&self) -> Result<[(&'static str, u64); 3], StoreError> {
+        self.read(|_, engine| engine.counts()).await
     }
 
     /// Power changes of a device since a moment (Unix ms), oldest first.

@@ -28,7 +28,21 @@ const POWER: TableDefinition<'_, (&str, u64), (u8, u8)> = TableDefinition::new("
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Version of the tables above and of the records in them.
+///
+/// A box that gives an update up starts the release before it on the same data. So whatever a release writes, the one
+/// before it has to be able to work with:
+///
+/// - A new kind of record, a new field, a new table is no new schema: older releases carry along what they do not know
+///   (`extra`), and look into no table they do not know.
+/// - What older releases would misread is a new schema, and comes in two releases: the first can read it ([`READS`])
+///   and goes on writing the old one, the second writes it.
+/// - A new format of the file itself (a major release of redb) is a new schema, too.
+///
+/// A store of a schema that is not among those is refused and left as it is.
 pub const SCHEMA: u64 = 1;
+/// The newest schema that this release can work with: [`SCHEMA`], or one more.
+pub const READS: u64 = 1;
+const _: () = assert!(READS == SCHEMA || READS == SCHEMA + 1);
 /// A step from one schema to the next, in the transaction of the whole migration.
 type Migration = fn(&WriteTransaction) -> Result<(), redb::Error>;
 /// Steps from one schema to the next; step `n` leads from `n + 1` to `n + 2`.
@@ -121,10 +135,10 @@ impl RedbEngine {
             }
         })()
         .map_err(|error| self.damaged(error))?;
-        if let Some(found) = found.filter(|found| *found > SCHEMA) {
-            return Err(StoreError::Newer { path: self.path.display().to_string(), found, known: SCHEMA });
+        if let Some(found) = found.filter(|found| *found > READS) {
+            return Err(StoreError::Newer { path: self.path.display().to_string(), found, known: READS });
         }
-        if found == Some(SCHEMA) {
+        if found >= Some(SCHEMA) {
             return Ok(());
         }
         (|| -> Result<(), redb::Error> {
@@ -170,9 +184,46 @@ impl RedbEngine {
     }
 }
 
+/// Copies a table as a transaction sees it.
+fn copy_table<K: redb::Key + 'static, V: redb::Value + 'static>(
+    table: TableDefinition<'_, K, V>,
+    from: &redb::ReadTransaction,
+    to: &WriteTransaction,
+) -> Result<(), redb::Error> {
+    let (from, mut to) = (from.open_table(table)?, to.open_table(table)?);
+    for entry in from.iter()? {
+        let (key, value) = entry?;
+        to.insert(key.value(), value.value())?;
+    }
+    Ok(())
+}
+
 impl Engine for RedbEngine {
     fn get(&self, id: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|read| Ok(read.open_table(DOCUMENTS)?.get(id)?.map(|value| value.value().to_vec())))
+    }
+
+    fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let write = |error: String| StoreError::Write(format!("{}: {error}", path.display()));
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| write(error.to_string()))?;
+        let copy = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        let copy = copy.map_err(|error| write(error.to_string()))?;
+        self.read(|read| {
+            let write = copy.begin_write()?;
+            copy_table(DOCUMENTS, &read, &write)?;
+            copy_table(EVENTS, &read, &write)?;
+            copy_table(EVENT_TARGETS, &read, &write)?;
+            copy_table(EVENT_KEYS, &read, &write)?;
+            copy_table(POWER, &read, &write)?;
+            copy_table(META, &read, &write)?;
+            write.commit()?;
+            Ok(())
+        })
     }
 
     fn with_prefix(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
@@ -214,6 +265,9 @@ impl Engine for RedbEngine {
                 }
                 let Some(json) = events.get(key)? else { continue };
                 let Ok(body) = serde_json::from_slice::<Map<String, Value>>(json.value()) else { continue };
+                if query.is_past(&body) {
+                    break;
+                }
                 if query.matches(&body) {
                     found.push(body);
                     if found.len() == query.limit {
@@ -222,6 +276,16 @@ impl Engine for RedbEngine {
                 }
             }
             Ok(found)
+        })
+    }
+
+    fn counts(&self) -> Result<[(&'static str, u64); 3], StoreError> {
+        self.read(|read| {
+            Ok([
+                ("meshcentral", read.open_table(DOCUMENTS)?.len()?),
+                ("events", read.open_table(EVENTS)?.len()?),
+                ("power", read.open_table(POWER)?.len()?),
+            ])
         })
     }
 

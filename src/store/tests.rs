@@ -184,23 +184,80 @@ async fn a_foreign_or_damaged_file_is_refused_and_left_alone() {
     assert_eq!(std::fs::read(&path).expect("the file"), b"this is not a store");
 }
 
+/// What the next release may leave behind: records and fields that this one does not know, and a table of its own. A
+/// box that gives that release up starts this one on it.
 #[tokio::test]
-async fn a_store_of_a_newer_release_is_refused() {
+async fn what_the_next_release_wrote_is_carried_along_by_this_one() {
+    const OWN: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("of-the-next-release");
+    const DOCUMENTS: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("documents");
     let folder = tempfile::tempdir().expect("a folder");
-    drop(Store::open(folder.path()).expect("a new store"));
+    Store::open(folder.path()).expect("a new store").close();
+    let path = folder.path().join(FILE_NAME);
+    let user = r#"{"_id":"user//bob","name":"Bob","links":{},"of-the-next-release":{"a":[1,2]}}"#;
     {
-        let database = redb::Database::open(folder.path().join(FILE_NAME)).expect("the file");
+        let database = redb::Database::open(&path).expect("the file");
         let write = database.begin_write().expect("a transaction");
-        write
-            .open_table(redb::TableDefinition::<&str, u64>::new("meta"))
-            .expect("the table")
-            .insert("schema", SCHEMA + 1)
-            .expect("a value");
+        write.open_table(OWN).expect("a table").insert("x", &b"y"[..]).expect("a value");
+        {
+            let mut documents = write.open_table(DOCUMENTS).expect("the table");
+            documents.insert("user//bob", user.as_bytes()).expect("a value");
+            documents.insert("kind-of-the-next-release", &b"{\"z\":1}"[..]).expect("a value");
+        }
         write.commit().expect("a commit");
     }
-    assert!(
-        matches!(Store::open(folder.path()).err(), Some(StoreError::Newer { found, .. }) if found == SCHEMA + 1)
-    );
+    let store = Store::open(folder.path()).expect("this release opens it");
+    let id = outpost_wire::id::UserId::from_name("", "bob").expect("a name");
+    store
+        .write(Durability::Durable, |change| {
+            let mut user = (**change.directory().user(&id).expect("there")).clone();
+            user.name = "Robert".into();
+            change.put_user(user);
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .expect("written");
+    store.close();
+    let database = redb::Database::open(&path).expect("the file");
+    let read = redb::ReadableDatabase::begin_read(&database).expect("a transaction");
+    let own = read.open_table(OWN).expect("still there");
+    assert_eq!(own.get("x").expect("read").expect("there").value(), b"y");
+    let documents = read.open_table(DOCUMENTS).expect("the table");
+    let stored = documents.get("user//bob").expect("read").expect("there");
+    let stored: serde_json::Value = serde_json::from_slice(stored.value()).expect("JSON");
+    assert_eq!((&stored["name"], &stored["of-the-next-release"]["a"][1]), (&"Robert".into(), &2.into()));
+    assert!(documents.get("kind-of-the-next-release").expect("read").is_some());
+}
+
+/// The same where this release could not read it: it says so, and the next one finds everything.
+#[tokio::test]
+async fn a_store_that_is_refused_stays_as_it_is() {
+    const META: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("meta");
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("a new store");
+    let put = store.write(Durability::Durable, |change| {
+        change.put("note", "note", &serde_json::json!({ "text": "kept" }));
+        Ok::<_, StoreError>(())
+    });
+    put.await.expect("written");
+    store.close();
+    let path = folder.path().join(FILE_NAME);
+    let stamp = |schema: u64| {
+        let database = redb::Database::open(&path).expect("the file");
+        let write = database.begin_write().expect("a transaction");
+        let before = {
+            let mut meta = write.open_table(META).expect("the table");
+            meta.insert("schema", schema).expect("a value").map(|before| before.value())
+        };
+        write.commit().expect("a commit");
+        before
+    };
+    stamp(super::READS + 1);
+    let Some(refused) = Store::open(folder.path()).err() else { panic!("it was opened") };
+    assert!(refused.to_string().contains("update Outpost, nothing was changed"), "{refused}");
+    assert_eq!(stamp(SCHEMA), Some(super::READS + 1), "its stamp is as it was");
+    let store = Store::open(folder.path()).expect("of the release that can read it");
+    let note: Option<serde_json::Value> = store.get("note".to_owned()).await.expect("read");
+    assert_eq!(note.expect("there")["text"], "kept");
 }
 
 #[tokio::test]
@@ -235,6 +292,7 @@ async fn events_are_found_by_target_newest_first_and_expire() {
         any_of: any_of.iter().map(|target| (*target).to_owned()).collect(),
         domain: String::new(),
         action: action.map(str::to_owned),
+        between: None,
         limit,
     };
     let all = store.events(query(&["*", "mesh//g"], None, 100)).await.expect("events");
@@ -288,7 +346,8 @@ async fn lazy_changes_are_seen_at_once_and_written_on_closing() {
     let record: Option<serde_json::Map<String, serde_json::Value>> =
         store.get("lcx".into()).await.expect("a read");
     assert_eq!(record.expect("seen")["time"], 1);
-    let all = EventQuery { any_of: vec!["*".into()], domain: String::new(), action: None, limit: 9 };
+    let all =
+        EventQuery { any_of: vec!["*".into()], domain: String::new(), action: None, between: None, limit: 9 };
     assert_eq!(store.events(all).await.expect("events").len(), 1);
     store.close();
     drop(store);

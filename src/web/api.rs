@@ -13,10 +13,10 @@ use outpost_wire::id::UserId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::authentication::{self, LoginError, by_password, by_session};
+use super::authentication::{self, Attempt, LoginError, Proven, REMEMBERED, by_password, by_session};
 use super::request::{Connection, cookie, host, same_origin, user_agent};
-use crate::auth::password;
 use crate::auth::session::COOKIE;
+use crate::auth::{LoginToken, password, second_factor};
 use crate::clock;
 use crate::control;
 use crate::model::{Event, SiteRights, User};
@@ -36,11 +36,11 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> ApiError {
         ApiError { status, code, message: message.into(), field: None, retry_after: None }
     }
 
-    fn field(field: &'static str, message: impl Into<String>) -> ApiError {
+    pub(super) fn field(field: &'static str, message: impl Into<String>) -> ApiError {
         let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message);
         ApiError { field: Some(field), ..error }
     }
@@ -72,6 +72,11 @@ impl From<LoginError> for ApiError {
                 retry_after: Some(wait.as_secs() + 1),
                 ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-many-attempts", message)
             },
+            LoginError::CodeRequired => ApiError::new(StatusCode::UNAUTHORIZED, "token-required", message),
+            LoginError::BadCode => ApiError {
+                field: Some("token"),
+                ..ApiError::new(StatusCode::UNAUTHORIZED, "bad-token", message)
+            },
             LoginError::Locked => ApiError::new(StatusCode::FORBIDDEN, "locked", message),
             LoginError::Storage => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", message),
         }
@@ -91,7 +96,7 @@ impl From<JsonRejection> for ApiError {
     }
 }
 
-fn check_origin(site: &Site, headers: &HeaderMap) -> Result<(), ApiError> {
+pub(super) fn check_origin(site: &Site, headers: &HeaderMap) -> Result<(), ApiError> {
     if same_origin(headers, &site.config.domain("").allowed_origins, false) {
         Ok(())
     } else {
@@ -101,6 +106,22 @@ fn check_origin(site: &Site, headers: &HeaderMap) -> Result<(), ApiError> {
             "This request came from a page of another server",
         ))
     }
+}
+
+/// A site administrator with all rights, logged in by a session that no tool opened; `only` says to others that this
+/// is not for them.
+pub(super) fn administrator(
+    site: &Site,
+    connection: &Connection,
+    headers: &HeaderMap,
+    only: &str,
+) -> Result<Arc<User>, ApiError> {
+    let proven = by_session(site, headers, connection.remote.ip().to_canonical())
+        .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "login", "Log in first"))?;
+    if proven.user.siteadmin == SiteRights::FULL && proven.token.is_none() {
+        return Ok(proven.user);
+    }
+    Err(ApiError::new(StatusCode::FORBIDDEN, "refused", only))
 }
 
 fn is_first_run(site: &Site) -> bool {
@@ -114,7 +135,7 @@ pub(super) async fn bootstrap(
     headers: HeaderMap,
 ) -> Response<Body> {
     let remote = connection.remote.ip().to_canonical();
-    let user = by_session(&site, &headers, remote).map(|(user, _)| user);
+    let user = by_session(&site, &headers, remote).map(|proven| proven.user);
     let settings = &site.config.settings;
     let policy = &site.config.domain("").password;
     let first_run = is_first_run(&site);
@@ -148,6 +169,11 @@ pub(super) struct Login {
     /// A new password, when the account has to choose one.
     #[serde(rename = "newPassword")]
     new_password: Option<String>,
+    /// Code of the second factor.
+    token: Option<String>,
+    /// Do not ask this browser for the second factor again for a while.
+    #[serde(default)]
+    remember: bool,
 }
 
 /// `POST api/login`.
@@ -161,12 +187,33 @@ pub(super) async fn login(
     check_origin(&site, &headers)?;
     let remote = connection.remote.ip().to_canonical();
     let browser = user_agent(&headers);
-    let mut user = by_password(&site, login.username.trim(), &login.password, remote, browser).await?;
-    if user.passchange == Some(MUST_CHANGE) {
+    let attempt = Attempt {
+        name: login.username.trim(),
+        password: &login.password,
+        code: login.token.as_deref().map(str::trim).filter(|code| !code.is_empty()),
+        remembered: cookie(&headers, REMEMBERED),
+        remote,
+        browser,
+    };
+    let Proven { mut user, token, .. } = by_password(&site, &attempt).await?;
+    if token.is_none() && user.passchange == Some(MUST_CHANGE) {
         user = choose_password(&site, &user, &login).await?;
     }
-    let user = authentication::note_login(&site, &user, remote, browser).await?;
-    Ok(logged_in(&site, &user, remote, browser, StatusCode::OK))
+    let user = authentication::note_login(&site, &user, token.as_deref(), remote, browser).await?;
+    let mut response = logged_in(&site, &user, token.as_deref(), remote, browser, StatusCode::OK);
+    if login.remember
+        && attempt.code.is_some()
+        && token.is_none()
+        && let days = site.config.domain(&user.domain).remember_second_factor
+        && let Some(cookie) = second_factor::remember(&site.keys.login, &user, days, clock::now_seconds())
+    {
+        let life = u64::from(days) * 86_400;
+        let cookie = format!("{REMEMBERED}={cookie}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={life}");
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
 }
 
 /// Sets the new password of an account that has to choose one before it is let in.
@@ -203,17 +250,12 @@ async fn choose_password(site: &Site, user: &User, login: &Login) -> Result<Arc<
 fn logged_in(
     site: &Site,
     user: &User,
+    token: Option<&LoginToken>,
     remote: std::net::IpAddr,
     browser: &str,
     status: StatusCode,
 ) -> Response<Body> {
-    let (_, value) = site.web_sessions.begin(&user.id, remote, browser, clock::now_ms());
-    let life = site
-        .config
-        .settings
-        .session_time
-        .map_or(String::new(), |life| format!("; Max-Age={}", life.as_secs()));
-    let cookie = format!("{COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{life}");
+    let cookie = authentication::begin_session(site, user, token, remote, browser);
     let body = Json(json!({ "user": { "_id": user.id, "name": user.name } }));
     let mut response = (status, [(CACHE_CONTROL, "no-store")], body).into_response();
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
@@ -228,7 +270,17 @@ pub(super) async fn logout(
     headers: HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
     check_origin(&site, &headers)?;
-    if let Some((id, user)) = cookie(&headers, COOKIE).and_then(|value| site.web_sessions.end(value)) {
+    let gone = end_session(&site, &headers).await?;
+    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, gone)]).into_response())
+}
+
+/// Ends the web session of a request, with the pages that are open in it; gives the cookie that removes its
+/// own.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) async fn end_session(site: &Site, headers: &HeaderMap) -> Result<String, StoreError> {
+    if let Some((id, user)) = cookie(headers, COOKIE).and_then(|value| site.web_sessions.end(value)) {
         site.store_revocations().await?;
         for session in site.sessions.of(&user) {
             if session.web_session.as_deref() == Some(id.as_str()) {
@@ -236,8 +288,7 @@ pub(super) async fn logout(
             }
         }
     }
-    let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
-    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, gone)]).into_response())
+    Ok(format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0"))
 }
 
 #[derive(Deserialize)]
@@ -308,8 +359,8 @@ pub(super) async fn create_account(
         .await?;
     let remote = connection.remote.ip().to_canonical();
     let browser = user_agent(&headers);
-    let user = authentication::note_login(&site, &user, remote, browser).await?;
-    Ok(logged_in(&site, &user, remote, browser, StatusCode::CREATED))
+    let user = authentication::note_login(&site, &user, None, remote, browser).await?;
+    Ok(logged_in(&site, &user, None, remote, browser, StatusCode::CREATED))
 }
 
 #[derive(Deserialize)]

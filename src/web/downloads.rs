@@ -5,17 +5,21 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Json, Query, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
 use outpost_wire::id::GroupId;
+use outpost_wire::msh::{Attachment, MshError, embedding};
 use ring::digest;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::authentication::by_session;
+use super::authentication::{Proven, by_session};
+use super::imports;
+use super::official::Asked;
 use super::request::{Connection, host};
 use super::router::not_found;
+use super::sending::{Download, attachment, send, send_file};
 use crate::agents::{self, AgentBinaries, Flavour};
 use crate::clock;
 use crate::model::{DeviceGroup, Rights};
@@ -27,24 +31,33 @@ const SHORT_INVITATION: u32 = 2;
 /// What a download is asked for with.
 #[derive(Default, Deserialize)]
 pub(super) struct Wanted {
-    id: Option<String>,
-    meshid: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) meshid: Option<String>,
     c: Option<String>,
+    pub(super) zip: Option<String>,
+    pub(super) ac: Option<String>,
+    pub(super) auth: Option<String>,
+    pub(super) nodeid: Option<String>,
+    meshinstall: Option<String>,
+    meshcmd: Option<String>,
+    meshaction: Option<String>,
     script: Option<u32>,
     agent: Option<String>,
-    tag: Option<String>,
-    installflags: Option<u8>,
+    pub(super) tag: Option<String>,
+    pub(super) installflags: Option<u8>,
 }
 
-fn attachment(name: &str, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
-    let name: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
-    let headers = [
-        (CONTENT_TYPE, content_type.to_owned()),
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
-        (CACHE_CONTROL, "no-store".to_owned()),
-    ];
-    (headers, body.into()).into_response()
+impl Wanted {
+    /// Whether it is our own agent that is asked for, not an official one.
+    fn is_ours(&self) -> bool {
+        self.agent.as_deref() == Some("outpost")
+    }
+}
+
+/// What is answered when a group, or an invitation to one, is not known.
+pub(super) fn unknown_group() -> Response<Body> {
+    (StatusCode::UNAUTHORIZED, "This device group is not known, or the invitation has expired.\n")
+        .into_response()
 }
 
 /// The group that a key or an invitation names; where downloads are locked, only invitations and members'
@@ -64,7 +77,7 @@ pub(super) fn group_for(
         let member = || {
             let remote = connection.remote.ip().to_canonical();
             by_session(site, headers, remote)
-                .and_then(|(user, _)| site.access(&user.id))
+                .and_then(|proven| site.access(&proven.user.id))
                 .is_some_and(|access| access.group(&group.id, Rights::MANAGE_DEVICES).is_ok())
         };
         return (!locked || member()).then(|| group.clone());
@@ -98,21 +111,18 @@ pub(super) async fn settings(
 ) -> Response<Body> {
     let key = wanted.id.as_deref().or(wanted.meshid.as_deref()).unwrap_or_default();
     let Some(group) = group_for(&site, &connection, &headers, key) else {
-        return (
-            StatusCode::UNAUTHORIZED,
-            "This device group is not known, or the invitation has expired.\n",
-        )
-            .into_response();
+        return unknown_group();
     };
     let Some(host) = host(&headers) else { return StatusCode::BAD_REQUEST.into_response() };
-    let flavour =
-        if wanted.agent.as_deref() == Some("outpost") { Flavour::Outpost } else { Flavour::MeshAgent };
+    let flavour = if wanted.is_ours() { Flavour::Outpost } else { Flavour::MeshAgent };
     let msh = agents::settings(&site, &group, host, flavour, wanted.tag.as_deref(), wanted.installflags);
     let name = if flavour == Flavour::Outpost { "outpost-agent.msh" } else { "meshagent.msh" };
     attachment(name, "application/octet-stream", msh.to_string())
 }
 
-/// `GET meshagents?id=<architecture>[&meshid=<group>]`, or `?script=1`.
+/// `GET meshagents`: agents, scripts and tools, by the first of these that is there: `meshinstall`, `id`,
+/// `script`, `meshcmd`, `meshaction`. Where official agents are imported they are what is given, unless our
+/// own is asked for by `agent=outpost`; where they are not, our own take their place.
 pub(super) async fn agents(
     State(site): State<Arc<Site>>,
     Extension(connection): Extension<Connection>,
@@ -120,38 +130,77 @@ pub(super) async fn agents(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    match (wanted.script, wanted.id.as_deref().map(str::parse::<u32>)) {
-        (Some(1), _) => attachment("meshinstall.sh", "application/octet-stream", agents::generic_script()),
-        (None, Some(Ok(id))) => {
-            let found = tokio::task::spawn_blocking(move || {
-                let binary = binaries.get(id)?;
-                std::fs::read(&binary.path).ok()
-            });
-            let Ok(Some(bytes)) = found.await else { return not_found() };
-            let Some(key) = &wanted.meshid else {
-                return attachment("outpost-agent", "application/octet-stream", bytes);
-            };
-            let Some(group) = group_for(&site, &connection, &headers, key) else {
-                return (
-                    StatusCode::UNAUTHORIZED,
-                    "This device group is not known, or the invitation has expired.\n",
-                )
-                    .into_response();
-            };
-            let Some(host) = host(&headers) else { return StatusCode::BAD_REQUEST.into_response() };
-            let tag = wanted.tag.as_deref();
-            let msh = agents::settings(&site, &group, host, Flavour::Outpost, tag, wanted.installflags);
-            match outpost_wire::msh::embed(&bytes, &msh.to_string()) {
-                Ok(bytes) => {
-                    attachment(&format!("outpost-agent-{}", group.name), "application/octet-stream", bytes)
-                }
-                Err(error) => {
-                    log::error!("settings could not be put into an agent: {error}");
-                    StatusCode::INTERNAL_SERVER_ERROR.into_response()
-                }
-            }
+    let asked = Asked { site: &site, connection: &connection, headers: &headers, wanted: &wanted };
+    let bundle = site.official.bundle.get().filter(|_| !wanted.is_ours());
+    let number = |text: &str| text.parse::<u32>().ok();
+    if let (Some(architecture), Some(key)) = (&wanted.meshinstall, &wanted.id) {
+        let (Some(bundle), Some(id)) = (&bundle, number(architecture)) else { return not_found() };
+        return asked.installer(bundle, id, key).await;
+    }
+    if let Some(id) = &wanted.id {
+        let Some(id) = number(id) else { return not_found() };
+        if let Some(bundle) = &bundle
+            && let Some(response) = asked.agent(bundle, id).await
+        {
+            return response;
         }
-        _ => not_found(),
+        return own_agent(&asked, binaries, id).await;
+    }
+    if let Some(script) = wanted.script {
+        return match &bundle {
+            Some(bundle) => asked.script(bundle, script).await,
+            None if script == 1 => {
+                attachment("meshinstall.sh", "application/octet-stream", agents::generic_script())
+            }
+            None => not_found(),
+        };
+    }
+    if let Some(architecture) = &wanted.meshcmd {
+        let (Some(bundle), Some(id)) = (&bundle, number(architecture)) else { return not_found() };
+        return asked.mesh_command(bundle, id).await;
+    }
+    match &wanted.meshaction {
+        Some(action) => asked.action(bundle.as_ref(), action).await,
+        None => not_found(),
+    }
+}
+
+/// Our own agent, with its settings inside when a group is named.
+async fn own_agent(asked: &Asked<'_>, binaries: Arc<AgentBinaries>, id: u32) -> Response<Body> {
+    let Ok(Some(binary)) = tokio::task::spawn_blocking(move || binaries.get(id)).await else {
+        return not_found();
+    };
+    let broken = |error: &dyn std::fmt::Display| {
+        log::error!("an agent cannot be sent: {error}");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    };
+    let Some(key) = &asked.wanted.meshid else {
+        let download = Download { name: "outpost-agent", modified: None, tag: Some(&binary.sha256) };
+        let sent = send_file(asked.headers, &binary.path, download).await;
+        return sent.unwrap_or_else(|error| broken(&error));
+    };
+    let Some(group) = group_for(asked.site, asked.connection, asked.headers, key) else {
+        return unknown_group();
+    };
+    let Some(host) = host(asked.headers) else { return StatusCode::BAD_REQUEST.into_response() };
+    let Wanted { tag, installflags, .. } = asked.wanted;
+    let tag = tag.as_deref();
+    let msh = agents::settings(asked.site, &group, host, Flavour::Outpost, tag, *installflags);
+    let path = binary.path.clone();
+    let planned = tokio::task::spawn_blocking(move || {
+        let mut file = std::fs::File::open(path)?;
+        let plan = embedding(&mut file, Attachment::Settings(&msh.to_string()))?;
+        Ok::<_, MshError>((tokio::fs::File::from_std(file), plan))
+    });
+    match planned.await {
+        Ok(Ok((file, plan))) => {
+            let name = format!("outpost-agent-{}", group.name);
+            let download = Download { name: &name, modified: None, tag: None };
+            let sent = send(asked.headers, file, plan, download).await;
+            sent.unwrap_or_else(|error| broken(&error))
+        }
+        Ok(Err(error)) => broken(&error),
+        Err(error) => broken(&error),
     }
 }
 
@@ -166,11 +215,7 @@ pub(super) async fn install_script(
 ) -> Response<Body> {
     let key = wanted.meshid.as_deref().or(wanted.c.as_deref()).unwrap_or_default();
     let (Some(group), Some(host)) = (group_for(&site, &connection, &headers, key), host(&headers)) else {
-        return (
-            StatusCode::UNAUTHORIZED,
-            "This device group is not known, or the invitation has expired.\n",
-        )
-            .into_response();
+        return unknown_group();
     };
     let script = script(&site, &group, host, &binaries).await;
     attachment("outpost-install.sh", "text/x-shellscript", script)
@@ -219,7 +264,7 @@ pub(super) async fn install_choices(
     let refused = |status: StatusCode, message: &str| {
         (status, Json(json!({ "error": { "code": "refused", "message": message } }))).into_response()
     };
-    let Some((user, _)) = by_session(&site, &headers, remote) else {
+    let Some(Proven { user, .. }) = by_session(&site, &headers, remote) else {
         return refused(StatusCode::UNAUTHORIZED, "Log in first");
     };
     let (Some(access), Some(host)) = (site.access(&user.id), host(&headers)) else {
@@ -239,15 +284,19 @@ pub(super) async fn install_choices(
         .map(|agent| {
             json!({
                 "id": agent.id, "name": agent.name, "file": "outpost-agent", "size": agent.size,
-                "sha256": agent.sha256, "url": format!("meshagents?id={}&meshid={key}", agent.id),
+                "sha256": agent.sha256, "url": format!("meshagents?id={}&meshid={key}&agent=outpost", agent.id),
             })
         })
         .collect();
+    let bundle = site.official.bundle.get();
+    let trusted = !site.identity.web.self_made;
+    let official = bundle.map(|bundle| imports::offered(&bundle, &group.id, host, trusted));
     let answer = json!({
         "groupName": group.name,
         "linux": { "command": line, "scriptUrl": format!("install.sh?meshid={key}"), "scriptSha256": hash },
         "agents": agents,
         "settingsUrl": format!("meshsettings?id={key}"),
+        "official": official,
     });
     ([(CACHE_CONTROL, "no-store")], Json(answer)).into_response()
 }

@@ -11,6 +11,7 @@ use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 
 use super::downloads::{install_line, invited_group};
+use super::imports;
 use super::request::host;
 use crate::agents::AgentBinaries;
 use crate::site::Site;
@@ -27,7 +28,8 @@ pub(super) async fn style() -> Response<Body> {
     ([(CONTENT_TYPE, "text/css; charset=utf-8"), (CACHE_CONTROL, "max-age=3600")], STYLE).into_response()
 }
 
-fn escape(text: &str) -> String {
+/// Text as it may stand in a page.
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -42,7 +44,8 @@ fn escape(text: &str) -> String {
     out
 }
 
-fn frame(title: &str, content: &str) -> Html<String> {
+/// A page of this server without the app. `title` and `content` are HTML already.
+pub(super) fn frame(title: &str, content: &str) -> Html<String> {
     Html(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
@@ -66,21 +69,38 @@ pub(super) async fn page(
     let key: String = form_urlencoded::byte_serialize(cookie.as_bytes()).collect();
     let (line, _) = install_line(&site, &group, host, &format!("c={key}"), &binaries).await;
     let all = tokio::task::spawn_blocking(move || binaries.all()).await.unwrap_or_default();
-    let downloads: String = all
+    let item = |name: &str, size: u64, url: &str| {
+        let mib = size as f64 / f64::from(1 << 20);
+        format!("<li><a href=\"{}\">{}</a> <small>{mib:.1} MiB</small></li>", escape(url), escape(name))
+    };
+    let own: String = all
         .iter()
         .map(|agent| {
-            let mib = agent.size as f64 / f64::from(1 << 20);
-            let (id, name) = (agent.id, escape(agent.name));
-            format!("<li><a href=\"meshagents?id={id}&amp;meshid={key}\">{name}</a> <small>{mib:.1} MiB</small></li>")
+            let url = format!("meshagents?id={}&meshid={key}&agent=outpost", agent.id);
+            item(agent.name, agent.size, &url)
         })
         .collect();
+    let official: String = match site.official.bundle.get() {
+        None => String::new(),
+        Some(bundle) => {
+            let items: String = imports::for_guests(&bundle, &key)
+                .iter()
+                .map(|(name, size, url)| item(name, *size, url))
+                .collect();
+            format!(
+                "<h2>Windows and macOS</h2><p>The settings are inside. On Windows run it as administrator and \
+                 choose Install; on macOS unpack it and open the installer.</p><ul>{items}</ul>"
+            )
+        }
+    };
     let title = escape(&site.title(&group.domain));
     let (name, line) = (escape(&group.name), escape(&line));
     let content = format!(
         "<p class=\"from\">{title}</p><h1>Add this computer to “{name}”</h1>\
          <p>Whoever administers this server will be able to see and control this computer.</p>\
          <h2>Linux</h2><p>Paste this line into a terminal:</p><pre tabindex=\"0\">{line}</pre>\
-         <h2>Or download</h2><p>The settings are inside; run it as root with <code>install</code>.</p><ul>{downloads}</ul>"
+         <p>Or download it; the settings are inside. Run it as root with <code>install</code>.</p>\
+         <ul>{own}</ul>{official}"
     );
     ([(CACHE_CONTROL, "no-store")], frame("Add this computer", &content)).into_response()
 }

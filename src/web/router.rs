@@ -23,10 +23,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::permits::Permits;
 use super::request::{Connection, host};
-use super::{api, assets, downloads, invite, listener, sockets};
+use super::{
+    api, appliance, assets, batch, conversations, copies, device_file, downloads, entry, imports, invite,
+    listener, official, pages, recordings, records, sharing, sockets, tunnels, user_files,
+};
 use crate::agents::AgentBinaries;
 use crate::site::Site;
 
+/// Bytes that wait in TLS for a peer that does not read. The library's 64 KiB would be more than the rest of a
+/// tunnel holds.
+const TLS_BUFFER: usize = 8 << 10;
 /// How long a TLS handshake may take.
 const TLS_TIME: Duration = Duration::from_secs(15);
 /// How long the head of a request may take, and how long a connection may idle between requests.
@@ -39,8 +45,8 @@ const LARGEST_BODY: usize = 64 << 10;
 fn routes(site: Arc<Site>) -> Router {
     let binaries = Arc::new(AgentBinaries::new(&site.config.data_folder));
     Router::new()
-        .route("/", get(assets::index))
-        .route("/login", get(assets::index))
+        .route("/", get(entry::root))
+        .route("/login", get(entry::root))
         .route("/app", get(assets::index))
         .route("/app/{*path}", get(assets::index))
         .route("/api/bootstrap", get(api::bootstrap))
@@ -48,18 +54,51 @@ fn routes(site: Arc<Site>) -> Router {
         .route("/api/logout", post(api::logout))
         .route("/api/account", post(api::create_account))
         .route("/api/password-strength", post(api::password_strength))
+        .route("/api/agents", get(imports::list).delete(imports::remove))
+        .route("/api/agents/import", post(imports::import))
+        .route("/api/box", get(appliance::show))
+        .route("/api/box/sticks", get(appliance::sticks))
+        .route(
+            "/api/box/update",
+            post(appliance::upload).delete(appliance::stop).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/api/box/update/url", post(appliance::from_url))
+        .route("/api/box/update/stick", post(appliance::from_stick))
+        .route("/api/box/restart", post(appliance::restart))
+        .route("/api/box/off", post(appliance::power_off))
+        .route("/api/box/reset", post(appliance::reset))
+        .route("/api/box/time", post(appliance::set_time))
+        .route("/api/export", get(copies::download).post(copies::ticket))
         .route("/api/install", get(downloads::install_choices))
         .route("/install.sh", get(downloads::install_script))
         .route("/meshagents", get(downloads::agents))
+        .route("/meshosxagent", get(official::mac_package))
         .route("/meshsettings", get(downloads::settings))
         .route("/MeshServerRootCert.cer", get(downloads::root_certificate))
         .route("/agentinvite", get(invite::page))
+        .route("/invite", get(pages::invite).post(pages::invite_by_code))
+        .route("/uploadfile.ashx", post(user_files::upload).layer(DefaultBodyLimit::disable()))
+        .route("/uploadfilebatch.ashx", post(batch::upload).layer(DefaultBodyLimit::disable()))
+        .route("/agentdownload.ashx", get(batch::download))
+        .route("/downloadfile.ashx", get(user_files::download))
+        .route("/userfiles/{user}/{*path}", get(user_files::public))
+        .route("/terms", get(pages::terms))
+        .route("/logout", get(pages::logout))
+        .route("/devicepowerevents.ashx", get(records::power_events))
+        .route("/userimage.ashx", get(records::user_image))
+        .route("/recordings.ashx", any(recordings::serve))
+        .route("/backup.zip", get(records::nothing))
         .route("/invite.css", get(invite::style))
         .route("/health.ashx", get(|| async { axum::response::Html("ok") }))
         .route("/refresh.ashx", get(|| async { "OK" }))
         .route("/agent.ashx", any(sockets::agent))
         .route("/control.ashx", any(sockets::control))
-        .route("/meshrelay.ashx", any(sockets::relay))
+        .route("/meshrelay.ashx", any(tunnels::relay))
+        .route("/messenger", get(conversations::page))
+        .route("/api/chat", get(conversations::about))
+        .route("/sharing", get(sharing::page))
+        .route("/api/share", get(sharing::share))
+        .route("/devicefile.ashx", get(device_file::serve))
         .fallback(assets::file)
         .layer(axum::Extension(binaries))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -138,11 +177,12 @@ async fn serve_connection(
     remote: SocketAddr,
     connection: Connection,
 ) {
-    let stream = match tokio::time::timeout(TLS_TIME, acceptor.accept(stream)).await {
+    let mut stream = match tokio::time::timeout(TLS_TIME, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return log::debug!("TLS with {remote} failed: {error}"),
         Err(_) => return log::debug!("TLS with {remote} took too long"),
     };
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let service = ConnectionService { routes, connection };
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

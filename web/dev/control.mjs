@@ -8,12 +8,18 @@ const HARDWARE = (node) => ({
   _for: node.name,
 });
 
+const SERVICES = ['cron', 'dbus', 'NetworkManager', 'outpost-agent', 'ssh', 'systemd-journald', 'systemd-udevd', 'unattended-upgrades'].map((name, n) => ({ name, displayName: `${name} service`, status: { state: n % 5 === 4 ? 'STOPPED' : 'RUNNING' }, startType: 'auto' }));
+
 export class Control {
   constructor(world, server) {
     this.world = world;
     this.server = server;
     this.sockets = new Set();
     this.notes = {};
+    this.tokens = [{ name: 'nightly backup', tokenUser: '~t:3u2zc8iBp412fbYn', created: Date.now() - 9e8, expire: 0 }];
+    this.jobs = new Map();
+    this.clipboard = 'from the device';
+    this.processes = Object.fromEntries(['/sbin/init', '[kthreadd]', '/usr/lib/systemd/systemd-journald', '/usr/sbin/sshd -D', '/usr/bin/dbus-daemon --system', '/usr/bin/gnome-shell', '/usr/lib/firefox/firefox -contentproc', 'bash', 'vim /etc/hosts', '/usr/bin/python3 /opt/backup.py --nightly', ...Array.from({ length: 90 }, (_, n) => `[kworker/${n}:0]`)].map((cmd, n) => [n * 7 + 1, { pid: n * 7 + 1, user: n % 4 ? 'root' : 'anna', cmd }]));
     this.sessions = [
       { id: 's1', ip: '192.168.1.20', userAgent: 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0', created: Date.now() - 7.2e6, lastSeen: Date.now() - 4000, current: true },
       { id: 's2', ip: '192.168.1.77', userAgent: 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Version/18.1 Mobile Safari/604.1', created: Date.now() - 5e8, lastSeen: Date.now() - 9e7, current: false },
@@ -89,12 +95,46 @@ export class Control {
     reply({ action: 'msg', type: 'notify', title: 'Account Settings', value: 'Password changed.', titleid: 4, msgid: 20 });
   }
   on_changeemail(request, reply) { this.patchUser('user//admin', { email: request.email }); reply({ result: 'ok' }); }
+  'on_otpauth-request'(_, reply) { reply({ secret: 'CUIBIURXGZIGOUQM', url: 'otpauth://totp/outpost.local:admin?secret=CUIBIURXGZIGOUQM&period=30&digits=6&algorithm=SHA1&issuer=outpost.local' }); }
+  'on_otpauth-setup'(request, reply) {
+    const success = request.token === '123456';
+    if (success) this.patchUser('user//admin', { otpsecret: 1 });
+    reply({ success });
+  }
+  'on_otpauth-clear'(_, reply) { this.patchUser('user//admin', { otpsecret: undefined, otpkeys: undefined }); reply({ success: true }); }
+  'on_otpauth-getpasswords'(request, reply) {
+    if (request.subaction === 1) {
+      this.codes = Array.from({ length: 10 }, (_, n) => ({ p: (n * 9876543 + 1234567) % 1e8, u: n !== 3 }));
+      this.patchUser('user//admin', { otpkeys: 1 });
+    }
+    reply({ passwords: this.codes ?? null });
+  }
+  on_createLoginToken(request, reply) {
+    const token = { name: request.name, tokenUser: `~t:mock${this.tokens.length}Ujs5ISqM8J`, created: Date.now(), expire: request.expire ? Date.now() + request.expire * 60000 : 0 };
+    this.tokens.push(token);
+    reply({ ...token, tokenPass: 'oAJasFhOlS5uLbP9s5ig' });
+  }
+  on_loginTokens(request, reply) {
+    this.tokens = this.tokens.filter((token) => !request.remove?.includes(token.tokenUser));
+    reply({ loginTokens: this.tokens });
+  }
+  on_toast(_, reply) { reply({ result: 'ok' }); }
   on_authcookie(_, reply) { reply({ cookie: 'cookie', rcookie: 'rcookie' }); }
-  on_msg(request, reply) {
+  on_msg(request, reply, say) {
     const node = this.world.nodes.get(request.nodeid);
     if (!node?.conn) return reply({ result: 'Unable to route' });
-    if (request.type === 'tunnel') this.server.tunnelAsked(new URLSearchParams(request.value.split('?')[1]).get('id'), node);
+    if (request.type === 'tunnel') this.server.tunnelAsked(new URLSearchParams(request.value.split('?')[1]).get('id'), node, request.usage);
     reply({ result: 'OK' });
+    const answer = (fields) => setTimeout(() => say({ action: 'msg', nodeid: node._id, type: request.type, ...fields }), 30);
+    if (request.type === 'console') answer({ value: request.value === 'help' ? 'Available commands:\n  help, info, netinfo, ps, kill, ls, cd, args, eval' : request.value === 'info' ? `Current Core: Nov 23 2026\nAgent Time: 20:14:02\nName: ${node.name}` : `Unknown command "${request.value}", type "help" for list of available commands.` });
+    else if (request.type === 'ps') answer({ value: JSON.stringify(this.processes) });
+    else if (request.type === 'pskill') delete this.processes[request.value.split('|')[0]];
+    else if (request.type === 'services') answer({ value: JSON.stringify(SERVICES) });
+    else if (request.type === 'getclip') answer({ data: this.clipboard, tag: request.tag });
+    else if (request.type === 'setclip') {
+      this.clipboard = request.data;
+      answer({ success: true });
+    } else if (request.type === 'openUrl') answer({ url: request.url, success: true });
   }
 
   on_createmesh(request, reply) {
@@ -180,8 +220,47 @@ export class Control {
   on_uninstallagent(_, reply) { reply({ result: 'ok' }); }
   on_poweraction(request, reply) { for (const _ of request.nodeids) reply({ result: 'ok' }); }
   on_wakedevices(request, reply) { reply({ result: request.nodeids.length === 1 ? 'Used 1 device(s) to send wake packets' : 'ok' }); }
-  on_runcommands(request, _, say) {
-    setTimeout(() => say({ action: 'msg', type: 'runcommands', result: ' 20:14:02 up 9 days,  2:11,  1 user,  load average: 0.08, 0.03, 0.01\n', responseid: request.responseid, nodeid: request.nodeids[0] }), 300);
+  on_queuecommands(request, reply) {
+    const jobid = (0x9f3a5c0011aa0000n + BigInt(this.jobs.size)).toString(16);
+    const runs = new Map(request.nodeids.map((nodeid) => {
+      const node = this.world.nodes.get(nodeid);
+      return [nodeid, { nodeid, name: node.name, state: node.conn ? 'sent' : 'waiting', changed: Date.now() }];
+    }));
+    const { cmds, shell, runAsUser } = request;
+    this.jobs.set(jobid, { job: { jobid, userid: 'user//admin', username: 'admin', shell, cmds, runAsUser, created: Date.now(), expires: Date.now() + request.hours * 3.6e6, own: true }, runs });
+    reply({ result: 'ok', jobid, refused: [] });
+    const say = (run, event) => this.event({ jobid, nodeid: run.nodeid, nolog: 1, ...event });
+    for (const [at, run] of [...runs.values()].filter((one) => one.state === 'sent').entries()) {
+      const failed = at % 5 === 4;
+      setTimeout(() => say(run, { action: 'joboutput', text: ' 20:14:02 up 9 days,  2:11,  1 user\n' }), 200 + at * 40);
+      setTimeout(() => {
+        Object.assign(run, { state: 'done', changed: Date.now(), exit: failed ? 2 : 0, output: ` 20:14:02 up 9 days,  2:11,  1 user\n${failed ? 'df: /srv: Transport endpoint is not connected' : 'Filesystem  Size  Used Avail Use% Mounted on\n/dev/mmcblk0p2   29G  6.1G   22G  22% /'}\n` });
+        say(run, { action: 'jobrun', ...run });
+      }, 600 + at * 60);
+    }
+  }
+  on_jobs(_, reply) { reply({ jobs: [...this.jobs.values()].reverse().map((one) => this.jobView(one)), more: false }); }
+  on_job(request, reply) {
+    const one = this.jobs.get(request.jobid);
+    if (!one) reply({ result: 'There are no such commands' });
+    else reply({ job: this.jobView(one), runs: [...one.runs.values()], total: one.runs.size, after: null });
+  }
+  on_canceljob(request, reply) {
+    const waiting = [...this.jobs.get(request.jobid).runs.values()].filter((run) => run.state === 'waiting');
+    for (const run of waiting) {
+      Object.assign(run, { state: 'cancelled', changed: Date.now() });
+      this.event({ jobid: request.jobid, action: 'jobrun', nolog: 1, ...run });
+    }
+    reply({ result: 'ok', cancelled: waiting.length });
+  }
+  on_removejob(request, reply) {
+    this.jobs.delete(request.jobid);
+    reply({ result: 'ok' });
+  }
+  jobView({ job, runs }) {
+    const counts = { waiting: 0, sent: 0, done: 0, refused: 0, unanswered: 0, expired: 0, cancelled: 0 };
+    for (const run of runs.values()) counts[run.state] += 1;
+    return { ...job, counts };
   }
   on_createInviteLink(request, reply) { reply({ meshid: request.meshid, expire: request.expire, url: 'https://outpost.local:8443/agentinvite?c=ymmtW0Yx5vNn4', cookie: 'ymmtW0Yx5vNn4' }); }
 

@@ -1,6 +1,6 @@
 /**
  * A stand-in for the server, for working on the pages and for their tests: the HTTP calls, the control socket
- * and a terminal, over invented devices. It serves dist/ under the same content policy as the real server.
+ * and sessions (terminal, desktop, files), over invented devices. It serves dist/ under the same content policy as the real server.
  *
  *   npm run mock            MOCK_PORT=4480 DEVICES=24 FIRST_RUN=1 CHURN=1 LOGIN=1
  */
@@ -9,7 +9,10 @@ import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WebSocketServer } from 'ws';
+import { box } from './box.mjs';
 import { Control } from './control.mjs';
+import { desktop } from './desktop.mjs';
+import { disk, files } from './files.mjs';
 import { dice, key, population } from './people.mjs';
 import { shell } from './shell.mjs';
 
@@ -18,10 +21,10 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '
 const POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'self'; frame-ancestors 'self'; form-action 'self'";
 
 /**
- * @param {{port?: number, devices?: number, firstRun?: boolean, loggedIn?: boolean, churn?: boolean, ignoresAcks?: boolean}} options
- * @returns {Promise<{port: number, control: Control, world: object, dropSockets(): void, addDevice(meshid?: string): void, close(): Promise<void>}>}
+ * @param {{port?: number, devices?: number, firstRun?: boolean, loggedIn?: boolean, churn?: boolean, ignoresAcks?: boolean, consent?: 'grant' | 'deny', slowFiles?: number, secondFactor?: boolean, noBox?: boolean, boxTrouble?: boolean}} options
+ * @returns {Promise<{port: number, control: Control, world: object, received: Buffer[], disk: object, dropSockets(): void, addDevice(meshid?: string): void, close(): Promise<void>}>}
  */
-export async function startMock({ port = 0, devices = 24, firstRun = false, loggedIn = true, churn = false, ignoresAcks = false } = {}) {
+export async function startMock({ port = 0, devices = 24, firstRun = false, loggedIn = true, churn = false, ignoresAcks = false, consent, slowFiles = 0, secondFactor = false, noBox = false, boxTrouble = false } = {}) {
   const world = population(firstRun ? 0 : devices);
   if (firstRun) {
     world.groups.clear();
@@ -33,21 +36,25 @@ export async function startMock({ port = 0, devices = 24, firstRun = false, logg
   const state = { firstRun, loggedIn: loggedIn && !firstRun, failures: 0 };
   const waiting = new Map();
   const server = {
-    tunnelAsked(id, node) {
-      waiting.set(id, node);
+    tunnelAsked(id, node, protocol) {
+      waiting.set(id, { node, protocol });
       pair(id);
     },
     groupCreated: undefined,
   };
   const control = new Control(world, server);
   const halves = new Map();
+  const received = [];
+  const root = disk();
   function pair(id) {
-    const node = waiting.get(id);
+    const asked = waiting.get(id);
     const socket = halves.get(id);
-    if (!node || !socket) return;
+    if (!asked || !socket) return;
     waiting.delete(id);
     halves.delete(id);
-    shell(socket, { name: node.name, ignoresAcks });
+    if (asked.protocol === 2) desktop(socket, { consent, received });
+    else if (asked.protocol === 5) files(socket, root, { slow: slowFiles });
+    else shell(socket, { name: asked.node.name, ignoresAcks });
     socket.send('c');
   }
 
@@ -57,6 +64,10 @@ export async function startMock({ port = 0, devices = 24, firstRun = false, logg
       firstRun: state.firstRun, newAccounts: false, passwordPolicy: { min: 8 }, user: state.loggedIn ? { _id: 'user//admin', name: 'admin' } : null,
     }],
     'POST /api/login': (body) => {
+      if (body.password === 'secret' && secondFactor && body.token !== '123456') {
+        if (body.token === undefined) return [401, { error: { code: 'token-required', message: 'A code of the second factor is needed.' } }];
+        return [401, { error: { code: 'bad-token', field: 'token', message: 'That code is not right.' } }];
+      }
       if (body.password === 'secret') {
         Object.assign(state, { loggedIn: true, failures: 0 });
         return [200, { user: { _id: 'user//admin', name: 'admin' } }];
@@ -83,10 +94,31 @@ export async function startMock({ port = 0, devices = 24, firstRun = false, logg
       return [200, {
         groupName: mesh.name, settingsUrl: `meshsettings?id=${id}`,
         linux: { command: `curl -fsSk 'https://192.168.1.5:8443/meshagents?script=1&meshid=${id}' | sudo sh`, scriptUrl: `https://192.168.1.5:8443/meshagents?script=1&meshid=${id}`, scriptSha256: '2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae' },
+        official: state.bundle && {
+          version: state.bundle.version, command: `(wget -q -O meshinstall.sh 'https://192.168.1.5:8443/meshagents?script=1') && sudo ./meshinstall.sh https://192.168.1.5:8443 '${id}'`,
+          agents: state.bundle.agents.map((one) => ({ ...one, url: `meshagents?id=${one.id}&meshid=${id}` })),
+        },
         agents: [agent(6, 'Linux x86-64', 2213344), agent(26, 'Linux ARM 64-bit', 1998848), agent(25, 'Linux ARM 32-bit', 1840128)],
       }];
     },
   };
+
+  const bundled = (id, name, family, size) => ({ id, name, family, size, sha256: '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08', built: 1722958240000 });
+  answers['GET /api/agents'] = () => [200, { bundle: state.bundle ?? null }];
+  answers['DELETE /api/agents'] = () => ((state.bundle = null), [200, { bundle: null }]);
+  answers['POST /api/agents/import'] = (body) => {
+    if (body.length < 1000) return [422, { error: { code: 'bad-package', message: 'This is not an npm package (.tgz): it is not compressed with gzip' } }];
+    state.bundle = {
+      version: '1.1.55', imported: Date.now(), size: 141200000, files: 119, modules: 70,
+      agents: [
+        bundled(3, 'Windows x86-32 service', 'windows', 3811840), bundled(4, 'Windows x86-64 service', 'windows', 3439616), bundled(6, 'Linux x86-64', 'linux', 3749328),
+        bundled(30, 'FreeBSD x86-64', 'bsd', 4673560), bundled(36, 'OpenWrt x86-64', 'openwrt', 3568912), bundled(10005, 'macOS universal', 'macos', 8647784),
+      ],
+    };
+    return [200, { bundle: state.bundle }];
+  };
+
+  Object.assign(answers, box({ noBox, trouble: boxTrouble }));
 
   const http = createServer(async (request, response) => {
     const url = new URL(request.url, 'http://mock');
@@ -96,7 +128,8 @@ export async function startMock({ port = 0, devices = 24, firstRun = false, logg
     if (answer) {
       let body = '';
       for await (const piece of request) body += piece;
-      const [status, content] = answer(body ? JSON.parse(body) : {}, url.searchParams);
+      const json = (request.headers['content-type'] ?? '').includes('json');
+      const [status, content] = answer(body && json ? JSON.parse(body) : json || request.method !== 'POST' ? {} : body, url.searchParams);
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(content));
       return;
     }
@@ -154,6 +187,8 @@ export async function startMock({ port = 0, devices = 24, firstRun = false, logg
     port: http.address().port,
     control,
     world,
+    received,
+    disk: root,
     addDevice,
     dropSockets: () => sockets.clients.forEach((socket) => socket.terminate()),
     close: () =>

@@ -48,7 +48,7 @@ export function population(devices, now = Date.now()) {
     const node = {
       type: 'node', _id, name, rname: name, mtype: 2, domain: '', icon, host: null,
       meshid: ids[Math.floor(random() * random() * ids.length)],
-      agent: { ver: 0, id: agentId, caps: 14, core: '0.1.0', root: true },
+      agent: { ver: 0, id: agentId, caps: 15, core: '0.1.0', root: true },
       ip: `192.168.${1 + (index >> 8)}.${(index % 254) + 1}`,
       osdesc, firstconnect: now - Math.floor(random() * 9e9), lastbootuptime: now - Math.floor(random() * 8e8),
       tags: tags.slice(0, 1 + Math.floor(random() * tags.length)),

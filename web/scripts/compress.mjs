@@ -31,11 +31,12 @@ for (const file of filesUnder(dist)) {
 
 const html = readFileSync(join(dist, 'index.html'), 'utf8');
 const first = [...sizes].filter(([name]) => name === 'index.html' || html.includes(name));
-const terminal = [...sizes].filter(([name]) => /assets\/(terminal|Terminal)[^/]*$/.test(name));
+/** Sessions load when they are opened. */
+const sessions = [...sizes].filter(([name]) => /assets\/(terminal|Terminal|Desktop|Files|AgentConsole|Processes|Player|Recordings|policy)[^/]*$/.test(name));
 const total = (list) => list.reduce((sum, [, size]) => sum + size, 0);
-const all = total([...sizes]) - total(terminal);
+const all = total([...sizes]) - total(sessions);
 const kib = (bytes) => `${(bytes / 1024).toFixed(1)} KiB`;
-console.log(`first page ${kib(total(first))} of 60 KiB; whole app ${kib(all)} of 300 KiB; terminal, when opened, ${kib(total(terminal))}`);
+console.log(`first page ${kib(total(first))} of 60 KiB; whole app ${kib(all)} of 300 KiB; sessions, when opened, ${kib(total(sessions))}`);
 if (total(first) > 60 * 1024 || all > 300 * 1024) {
   console.error('The app is over its size budget.');
   process.exitCode = 1;

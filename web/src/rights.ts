@@ -7,16 +7,23 @@ export const Right = {
   ManageMembers: 2,
   ManageDevices: 4,
   RemoteControl: 8,
+  Console: 16,
   Wake: 64,
   Notes: 128,
+  ViewOnly: 256,
   NoTerminal: 512,
+  NoFiles: 1024,
+  LimitedInput: 4096,
+  Notify: 16384,
   Uninstall: 32768,
+  NoDesktop: 65536,
   RunCommands: 131072,
   Power: 262144,
+  GuestSharing: 524288,
   Details: 1048576,
 } as const;
 
-export const SiteRight = { ManageUsers: 2, Locked: 32, NoNewGroups: 64, UserGroups: 256, NoNewDevices: 4096 } as const;
+export const SiteRight = { ManageUsers: 2, Locked: 32, NoNewGroups: 64, UserGroups: 256, Recordings: 512, NoNewDevices: 4096 } as const;
 
 /** Bits that grant something, in the order the editor shows them. */
 export const GRANTS = [8, 131072, 262144, 64, 128, 1048576, 16384, 4, 32768, 1, 2, 524288, 2097152, 16, 32, 256] as const;
@@ -31,6 +38,9 @@ export const OPERATE = 8 + 64 + 128 + 16384 + 131072 + 262144 + 1048576;
 export const VIEW = 1048576;
 
 export const has = (rights: number, bit: number): boolean => rights === FULL_RIGHTS || (rights & bit) !== 0;
+
+/** A bit that takes something away; it does not bind full rights. */
+export const limited = (rights: number, bit: number): boolean => rights !== FULL_RIGHTS && (rights & bit) !== 0;
 
 const union = (a: number, b: number): number => (a === FULL_RIGHTS || b === FULL_RIGHTS ? FULL_RIGHTS : (a | b) >>> 0);
 
@@ -49,6 +59,10 @@ export function deviceRights(user: User | null, device: Device | undefined, grou
   for (const id of Object.keys(user.links ?? {})) if (id.startsWith('ugrp/')) rights = union(rights, device.links?.[id]?.rights ?? 0);
   return rights;
 }
+
+/** Whether someone with these rights may make links for guests. */
+export const mayShare = (rights: number): boolean =>
+  has(rights, Right.RemoteControl) && has(rights, Right.GuestSharing) && !limited(rights, Right.LimitedInput);
 
 export function maySite(user: User | null, bit: number): boolean {
   return has(user?.siteadmin ?? 0, bit);

@@ -1,6 +1,6 @@
 /** Where we are. Every view has a path under `app/`; MeshCentral's query on the root is translated once. */
 
-export type DeviceTab = 'general' | 'terminal' | 'events';
+export type DeviceTab = 'general' | 'desktop' | 'terminal' | 'files' | 'console' | 'processes' | 'events';
 
 export type Route =
   | { page: 'welcome' }
@@ -10,13 +10,18 @@ export type Route =
   | { page: 'device'; key: string; tab: DeviceTab }
   | { page: 'groups' }
   | { page: 'group'; key: string }
+  | { page: 'jobs' }
+  | { page: 'job'; key: string }
   | { page: 'events' }
+  /** The list, or the recording of this file name. */
+  | { page: 'recordings'; key: string }
   | { page: 'users' }
   | { page: 'user'; key: string }
   | { page: 'ugroups' }
   | { page: 'ugroup'; key: string }
   | { page: 'account' }
-  | { page: 'server' };
+  | { page: 'server' }
+  | { page: 'box' };
 
 /** Parts of the frame hidden by MeshCentral's `hide` bits: 1 header, 2 tabs, 8 title, 16 left bar. */
 export interface Hidden {
@@ -25,7 +30,9 @@ export interface Hidden {
   title: boolean;
 }
 
-const TABS: readonly string[] = ['general', 'terminal', 'events'];
+const TABS: readonly string[] = ['general', 'desktop', 'terminal', 'files', 'console', 'processes', 'events'] satisfies DeviceTab[];
+/** MeshCentral's `viewmode` for the tabs of a device. */
+const VIEW_MODES: Readonly<Record<number, DeviceTab>> = { 10: 'general', 11: 'desktop', 12: 'terminal', 13: 'files', 15: 'console', 16: 'events' };
 
 /** The path of a route, relative to the document's base. Keys are base64 with `@` and `$`, legal in a path. */
 export function pathOf(route: Route): string {
@@ -40,10 +47,16 @@ export function pathOf(route: Route): string {
       return 'app/groups';
     case 'group':
       return `app/groups/${segment(route.key)}`;
+    case 'jobs':
+      return 'app/commands';
+    case 'job':
+      return `app/commands/${segment(route.key)}`;
     case 'users':
       return 'app/users';
     case 'user':
       return `app/users/${segment(route.key)}`;
+    case 'recordings':
+      return route.key ? `app/recordings/${segment(route.key)}` : 'app/recordings';
     case 'ugroups':
       return 'app/user-groups';
     case 'ugroup':
@@ -70,13 +83,18 @@ export function parsePath(path: string): Route {
     case 'events':
     case 'account':
     case 'server':
+    case 'box':
       return { page: area };
     case 'add-device':
       return { page: 'add', key };
     case 'groups':
       return key ? { page: 'group', key } : { page: 'groups' };
+    case 'commands':
+      return key ? { page: 'job', key } : { page: 'jobs' };
     case 'users':
       return key ? { page: 'user', key } : { page: 'users' };
+    case 'recordings':
+      return { page: 'recordings', key };
     case 'user-groups':
       return key ? { page: 'ugroup', key } : { page: 'ugroups' };
     default:
@@ -87,7 +105,7 @@ export function parsePath(path: string): Route {
 /** What MeshCentral's query asks for. `deviceName` must be looked up once the devices are here. */
 export function parseQuery(query: URLSearchParams): { route: Route | null; deviceName: string | null; tab: DeviceTab; hide: number } {
   const mode = Number(query.get('viewmode') ?? '0');
-  const tab: DeviceTab = mode === 12 ? 'terminal' : mode === 16 ? 'events' : 'general';
+  const tab: DeviceTab = VIEW_MODES[mode] ?? 'general';
   const key = (query.get('gotonode') ?? query.get('node') ?? '').split('/').at(-1) ?? '';
   const group = (query.get('gotomesh') ?? '').split('/').at(-1) ?? '';
   const user = (query.get('gotouser') ?? '').split('/').at(-1) ?? '';

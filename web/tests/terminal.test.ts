@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { MOST_PENDING, TerminalSession, WINDOW, type SessionState } from '../src/terminal/session';
+import { MOST_PENDING, protocolOf, TerminalSession, USUAL, WINDOW } from '../src/terminal/session';
+import type { TunnelState } from '../src/tunnel/tunnel';
 import { FakeSocket } from './fakeSocket';
 
 let socket: FakeSocket;
-let states: SessionState[];
+let states: TunnelState[];
 let drawn: { bytes: Uint8Array; done: () => void }[];
 let asked: Record<string, unknown>[];
 let path: string;
@@ -20,20 +21,22 @@ beforeEach(() => {
   verdict = 'OK';
   online = true;
   session = new TerminalSession({
-    nodeId: 'node//a@b$',
-    user: 'alice',
+    link: {
+      nodeId: 'node//a@b$',
+      cookies: () => Promise.resolve({ cookie: 'C@$=', rcookie: 'R@$=' }),
+      ask: (message) => {
+        asked.push(message);
+        return Promise.resolve(verdict);
+      },
+      connect: (to) => {
+        path = to;
+        return socket;
+      },
+      online: () => online,
+    },
+    choice: { as: 'named', name: 'alice', shell: '', powerShell: false },
     cols: 100,
     rows: 30,
-    cookies: () => Promise.resolve({ cookie: 'C@$=', rcookie: 'R@$=' }),
-    ask: (message) => {
-      asked.push(message);
-      return Promise.resolve(verdict);
-    },
-    connect: (to) => {
-      path = to;
-      return socket;
-    },
-    online: () => online,
     onState: (state) => states.push(state),
     onOutput: (bytes, done) => drawn.push({ bytes, done }),
     onRoundTrip: () => undefined,
@@ -150,5 +153,23 @@ describe('the end', () => {
     expect(drawn).toHaveLength(0);
     expect(states).toHaveLength(before);
     expect(socket.readyState).toBe(3);
+  });
+});
+
+describe('where it is', () => {
+  it('is told by agents that know it, and by others not', async () => {
+    await session.start();
+    socket.open();
+    socket.say('c');
+    const asking = session.surroundings();
+    socket.say(JSON.stringify({ ctrlChannel: '102938', type: 'surroundings', folder: '/srv', account: 'root', shells: ['/bin/sh', 5], accounts: ['root'] }));
+    expect(await asking).toEqual({ folder: '/srv', account: 'root', shells: ['/bin/sh'], accounts: ['root'] });
+    const silent = session.surroundings();
+    await vi.advanceTimersByTimeAsync(4000);
+    expect(await silent).toBeNull();
+  });
+
+  it('is chosen by protocol (tunnel-protocols §3)', () => {
+    expect([USUAL, { ...USUAL, as: 'user' as const }, { ...USUAL, powerShell: true }, { ...USUAL, as: 'user' as const, powerShell: true }].map(protocolOf)).toEqual([1, 8, 6, 9]);
   });
 });

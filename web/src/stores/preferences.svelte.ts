@@ -2,6 +2,19 @@
 
 export type Theme = 'auto' | 'dark' | 'light';
 
+/** How desktops are shown and worked with. */
+export interface DesktopSettings {
+  quality: number;
+  /** Percent of the device's pixels that are sent. */
+  scale: number;
+  /** The least milliseconds between two pictures. */
+  pause: number;
+  view: 'fit' | 'actual' | 'stretch';
+  keys: 'text' | 'keys';
+  swap: boolean;
+  reverse: boolean;
+}
+
 interface Kept {
   theme: Theme;
   layout: 'grouped' | 'flat';
@@ -10,6 +23,10 @@ interface Kept {
   folded: string[];
   terminalSize: number;
   terminalUser: string;
+  terminalTheme: string;
+  /** What is selected in a terminal goes to the clipboard at once. */
+  terminalCopies: boolean;
+  desktop: DesktopSettings;
 }
 
 const KEY = 'outpost';
@@ -21,12 +38,17 @@ const defaults: Kept = {
   folded: [],
   terminalSize: 14,
   terminalUser: '',
+  terminalTheme: 'auto',
+  terminalCopies: false,
+  desktop: { quality: 60, scale: 100, pause: 50, view: 'fit', keys: 'text', swap: false, reverse: false },
 };
 
 function read(): Kept {
   try {
     const kept: unknown = JSON.parse(localStorage.getItem(KEY) ?? '{}');
-    return typeof kept === 'object' && kept !== null ? { ...defaults, ...kept } : defaults;
+    if (typeof kept !== 'object' || kept === null) return defaults;
+    const { desktop } = kept as Partial<Kept>;
+    return { ...defaults, ...kept, desktop: { ...defaults.desktop, ...(typeof desktop === 'object' ? desktop : {}) } };
   } catch {
     return defaults;
   }

@@ -66,6 +66,9 @@ export interface User {
   access?: number;
   passchange?: number;
   siteadmin?: number;
+  /** 1 where an authenticator app is set up, and where there are backup codes. */
+  otpsecret?: number;
+  otpkeys?: number;
   links?: Links;
 }
 
@@ -97,6 +100,11 @@ export interface ServerInfo {
   agentCertHash?: string;
   tlshash?: string;
   features?: number;
+  features2?: number;
+  /** Recordings are limited to those that are marked. */
+  usersSessionRecording?: 1;
+  userGroupsSessionRecording?: 1;
+  devGroupSessionRecording?: 1;
 }
 
 export interface WebSessionInfo {
@@ -113,6 +121,7 @@ export interface WebSessionInfo {
 export interface Message {
   action: string;
   responseid?: string;
+  requestid?: string;
   result?: string;
   [field: string]: unknown;
 }

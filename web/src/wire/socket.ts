@@ -160,7 +160,8 @@ export class ControlSocket {
       }, timeoutMs);
       const pending: Waiter = { action, replies: [], wanted, settle, fail, timer };
       this.#waiters.set(id, pending);
-      this.#socket?.send(JSON.stringify({ ...fields, action, responseid: id }));
+      // `requestid` comes back on every answer; `responseid` also travels to agents, whose answers carry it.
+      this.#socket?.send(JSON.stringify({ ...fields, action, responseid: id, requestid: id }));
     });
   }
 
@@ -173,7 +174,8 @@ export class ControlSocket {
     } catch {
       return;
     }
-    const id = typeof message.responseid === 'string' ? message.responseid : this.#oldestWaiter(message.action);
+    const given = message.requestid ?? message.responseid;
+    const id = typeof given === 'string' ? given : this.#oldestWaiter(message.action);
     const waiter = id === undefined ? undefined : this.#waiters.get(id);
     if (id !== undefined && waiter) {
       waiter.replies.push(message);

@@ -1,0 +1,31 @@
+/** The words of chats; beside `text.ts` so that they load with them. */
+export const chat = {
+  label: (name: string) => `Chat with ${name}`,
+  you: 'You',
+  write: 'Write a message',
+  send: 'Send',
+  end: 'End the chat',
+  again: 'Start again',
+  opening: 'Opening…',
+  waiting: 'Waiting for the page to be opened at the device. What you write now is shown there then.',
+  waitingForPerson: (name: string) => `${name} has closed the page for now. What you write waits for a moment.`,
+  there: (name: string) => `Somebody at ${name} is here.`,
+  personThere: (name: string) => `${name} is here.`,
+  left: 'The page at the device was closed.',
+  typing: 'is writing…',
+  lost: 'The connection was lost. Trying again…',
+  notOpened: 'The device could not open the page: it has no browser or nobody is logged in there. Give somebody there this link:',
+  link: 'Link for the device',
+  long: (most: number) => `That was longer than ${most.toLocaleString('en')} characters and was not sent.`,
+  ended: {
+    closed: 'The chat has ended.',
+    rights: 'The chat has ended: it is no longer allowed.',
+    elsewhere: 'The chat goes on in another window.',
+    over: 'This chat has ended, or the link is not whole.',
+  } as Record<string, string>,
+  page: {
+    title: (name: string) => `${name} wants to talk to you`,
+    about: (device: string, server: string) => `You sit at ${device}, which is looked after with ${server}. Only the two of you see what is written here, and nothing of it is kept.`,
+    done: 'You can close this window.',
+  },
+};

@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test build web server agent lint unit web-test fuzz e2e screenshots setup setup-test clean
+.PHONY: help run test build web server agent agents lint unit web-test fuzz e2e kms compat bench cross cross-test deb deb-test dist yocto-check image bundle update-keys qemu image-test screenshots setup setup-test clean
 
 # What `make run` starts the server with; for example: make run ARGS="--port 8443 --redirport 8080"
 ARGS ?=
@@ -41,6 +41,66 @@ agent: ## The agent of this machine's kind: target/release/outpost-agent
 	@echo "== Agent"
 	@scripts/cargo.sh build --release --package outpost-agent
 
+# The version that the descriptions were checked against.
+MESHCENTRAL ?= 1.1.55
+
+agents: server ## MeshCentral's agents (Windows, macOS, BSD, OpenWrt, …) from npm into DATA
+	@echo "== MeshCentral's agents"
+	@scripts/agents.sh $(MESHCENTRAL) $(DATA)
+
+# Which kind of machine to build for; empty: all four of scripts/cross.sh.
+TARGET ?=
+
+cross: web ## Static server and agent for TARGET, or for all four, into dist/<target>
+	@scripts/setup.sh cross
+	@scripts/cross.sh $(TARGET)
+
+cross-test: ## The programs in dist, run by an emulator of their processors
+	@scripts/test.sh cross_all
+
+# Kinds of machine of the package: amd64, arm64, armhf; empty: this machine's.
+KIND ?=
+
+deb: ## A Debian package of the server for KIND, from dist
+	@scripts/deb.sh $(KIND)
+
+deb-test: build ## The package of this machine's kind, on a machine with a real systemd (as root)
+	@scripts/test.sh deb
+
+dist: web ## The source with everything that building needs, for building without a network, into dist
+	@scripts/dist.sh
+
+yocto-check: ## The layer meta-outpost, as far as it can be checked without bitbake
+	@scripts/test.sh yocto
+
+# Which board the image is for: a folder of board/.
+BOARD ?= qemu-arm64
+
+image: ## A card image for BOARD, with the programs of dist, into dist/image
+	@scripts/setup.sh image
+	@scripts/image.sh $(BOARD)
+
+bundle: ## A signed update of BOARD's image, for boxes that have it already
+	@scripts/setup.sh image
+	@scripts/bundle.sh $(BOARD)
+
+# Where the keys of updates are.
+KEYS ?= keys
+export KEYS
+
+update-keys: ## Keys that updates are signed with, into KEYS: docs/appliance-building.md
+	@scripts/update-keys.sh $(KEYS)
+
+qemu: ## The image of the board qemu-arm64, running here; PORT=8443
+	@scripts/qemu.sh
+
+# How many power cuts; more find more.
+CUTS ?= 50
+export CUTS
+
+image-test: ## The image of the board qemu-arm64: used, updated, damaged, reset, switched off CUTS times
+	@scripts/test.sh image trials
+
 lint: ## Formatting, lints, licences and sources of what is built in
 	@scripts/test.sh lint
 
@@ -56,8 +116,21 @@ fuzz: ## Every parser against random input, FUZZ_SECONDS each
 e2e: ## The whole story: server, agent and browser in network namespaces (as root)
 	@scripts/test.sh e2e
 
+kms: build ## A screen without X: the agent in a virtual machine with a graphics card
+	@scripts/test.sh kms
+
+compat: agent server ## The same commands against MeshCentral and Outpost, compared
+	@scripts/test.sh compat
+
+bench: build ## What the relay and desktop sessions cost, beside MeshCentral's server and agent (as root)
+	@scripts/cargo.sh build --release --package outpost-agent --example motion
+	@node tests/compat/install.mjs
+	@node scripts/bench/relay.mjs
+	@node scripts/bench/desktop.mjs
+
 screenshots: build ## The pictures in docs/screenshots
-	@OUTPOST_SCREENSHOTS=$(CURDIR)/docs/screenshots scripts/test.sh e2e
+	@OUTPOST_SCREENSHOTS=$(CURDIR)/docs/screenshots scripts/test.sh e2e kms
+	@OUTPOST_SCREENSHOTS=$(CURDIR)/docs/screenshots node web/tests/walk.mjs box
 
 setup: ## Install what building needs
 	@scripts/setup.sh build

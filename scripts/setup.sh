@@ -1,5 +1,7 @@
 #!/bin/bash
-# Installs what is missing to build, and with `test` to test: on Debian through apt, as root or with sudo.
+# Installs what is missing to build; with `test` to test, with `cross` to build for other machines, with `image` to make
+# and boot images, with `uboot` to build U-Boot for boards that Debian has none for, with `yocto` to check the layer:
+# on Debian through apt, as root or with sudo.
 # What is there already is left alone.
 set -euo pipefail
 . "$(dirname "$0")/tools.sh"
@@ -51,10 +53,76 @@ if ! at_least 1.94 "$rust"; then
         fi
     fi
 fi
+if [ "$want" = cross ] || [ "$want" = image ]; then
+    need readelf binutils
+    need python3 python3
+    python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+    need qemu-aarch64-static qemu-user-static
+    # rustup's way, if all of its targets are there: rustup target add <target>…
+    present=$(rustup target list --installed 2>/dev/null || true)
+    for target in aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl; do
+        [[ $present == *$target* ]] && continue
+        [ -x /usr/bin/rustc ] || packages+=(rustc-web)
+        [ -x /usr/bin/cargo ] || packages+=(cargo-web)
+        dpkg -s rust-web-src >/dev/null 2>&1 || packages+=(rust-web-src)
+        break
+    done
+fi
+if [ "$want" = image ]; then
+    need mmdebstrap mmdebstrap
+    need mcopy mtools
+    need mkfs.vfat dosfstools
+    need sfdisk fdisk
+    need mke2fs e2fsprogs
+    need depmod kmod
+    need cpio cpio
+    need mkimage u-boot-tools
+    need xz xz-utils
+    need bmaptool bmap-tools
+    need newuidmap uidmap
+    need rauc rauc
+    need mksquashfs squashfs-tools
+    need openssl openssl
+    need busybox busybox-static
+    need systemd-sysusers systemd
+    need qemu-system-aarch64 qemu-system-arm
+fi
+if [ "$want" = yocto ]; then
+    need python3 python3
+    python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+    need busybox busybox-static
+fi
+if [ "$want" = uboot ]; then
+    need arm-linux-gnueabi-gcc gcc-arm-linux-gnueabi
+    need make make
+    need bison bison
+    need flex flex
+    need bc bc
+    need dtc device-tree-compiler
+    [ -e /usr/include/openssl/evp.h ] || packages+=(libssl-dev)
+    command -v dpkg-source >/dev/null 2>&1 || packages+=(dpkg-dev)
+    need python3 python3
+fi
 if [ "$want" = test ]; then
+    need busybox busybox-static
+    # Settings on a card, SSH among them.
+    need dropbear dropbear-bin
+    need ssh openssh-client
     need chromium chromium
     need ip iproute2
     need ss iproute2
+    # A screen without hardware, and programs on it that show what arrives (the part with OUTPOST_PEER).
+    need Xvfb xvfb
+    need xterm xterm
+    need xev x11-utils
+    need xsetroot x11-xserver-utils
+    need xdotool xdotool
+    need xsel xsel
+    # A virtual machine with a graphics card (tests/kms); its kernel is fetched by the test.
+    if [ "$(uname -m)" = x86_64 ]; then
+        need qemu-system-x86_64 qemu-system-x86
+        need busybox busybox-static
+    fi
     need python3 python3
     python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
     need unshare util-linux
@@ -76,6 +144,23 @@ if ! at_least 20.19 "$node"; then
     (cd "$tools/node" && npm --no-fund --no-audit --silent --prefix . install node@22 npm@11)
     mkdir -p "$tools/bin"
     ln -sf "$tools/node/node_modules/.bin/"{node,npm,npx} "$tools/bin/"
+fi
+
+if [ "$want" = cross ] || [ "$want" = image ]; then
+    command -v cargo-zigbuild >/dev/null 2>&1 || {
+        echo "== Installing zig and cargo-zigbuild into .tools"
+        python3 -m venv "$tools/python"
+        "$tools/python/bin/pip" install -q ziglang==0.17.1 cargo-zigbuild==0.24.0
+        mkdir -p "$tools/bin"
+        ln -sf "$tools/python/bin/cargo-zigbuild" "$tools/bin/"
+    }
+fi
+
+# BitBake's parser and a linter of recipes.
+if { [ "$want" = test ] || [ "$want" = yocto ]; } && [ ! -x "$tools/yocto/bin/oelint-adv" ]; then
+    echo "== Installing BitBake's parser and oelint-adv into .tools"
+    python3 -m venv "$tools/yocto"
+    "$tools/yocto/bin/pip" install -q bitbake-setup==2.19.0 oelint-adv==9.11.2
 fi
 
 if [ "$want" = test ] && ! command -v cargo-deny >/dev/null 2>&1; then

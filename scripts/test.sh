@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs the checks and tests and sums them up: scripts/test.sh [part…], parts lint unit web fuzz e2e.
+# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but `trials` and `cross_all` when none is named.
 set -uo pipefail
 . "$(dirname "$0")/tools.sh"
 cd "$root"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(lint unit web e2e fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(lint unit web e2e kms compat deb yocto cross image fuzz)
 logs=$root/target/test-logs
 mkdir -p "$logs"
 # Long runs read better without a progress bar in a log.
@@ -14,26 +14,61 @@ export CARGO_TERM_PROGRESS_WHEN=${CARGO_TERM_PROGRESS_WHEN:-auto}
 names=() results=() times=() counts=()
 passed=0 failed=0
 
+log_name() { echo "$(echo "$1" | tr ' /' '--').log"; }
+
 # check <name> <command…>: runs it, shows its output, and counts it.
 check() {
-    local name=$1 log
+    local name=$1 log=$logs/$(log_name "$1")
     shift
-    log=$logs/$(echo "$name" | tr ' /' '--').log
     echo
     echo "== $name"
     local start=$SECONDS
     "$@" 2>&1 | tee "$log"
-    local status=${PIPESTATUS[0]}
-    names+=("$name")
-    times+=("$((SECONDS - start)) s")
-    counts+=("$(count "$log")")
-    if [ "$status" -eq 0 ]; then
+    note "$name" "${PIPESTATUS[0]}" $((SECONDS - start))
+}
+
+# note <name> <status> <seconds>: for the summary.
+note() {
+    names+=("$1")
+    times+=("$3 s")
+    counts+=("$(count "$logs/$(log_name "$1")")")
+    if [ "$2" -eq 0 ]; then
         results+=(ok)
         passed=$((passed + 1))
     else
-        results+=("FAILED ($status)")
+        results+=("FAILED ($2)")
         failed=$((failed + 1))
     fi
+}
+
+# beside <name> <command…>: like check, but two of these run at the same time. For what keeps one processor busy, as an
+# emulator does; the output is shown when it has ended. `gather` waits for all of them.
+declare -A beside_name=() beside_start=()
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+beside() {
+    local name=$1
+    shift
+    while [ ${#beside_name[@]} -ge 2 ]; do gather_one; done
+    echo
+    echo "== $name (begun)"
+    "$@" >"$logs/$(log_name "$name")" 2>&1 &
+    beside_name[$!]=$name
+    beside_start[$!]=$SECONDS
+}
+
+gather_one() {
+    local pid= status=0 name
+    wait -n -p pid "${!beside_name[@]}" || status=$?
+    name=${beside_name[$pid]}
+    echo
+    echo "== $name"
+    cat "$logs/$(log_name "$name")"
+    note "$name" "$status" $((SECONDS - ${beside_start[$pid]}))
+    unset "beside_name[$pid]" "beside_start[$pid]"
+}
+
+gather() {
+    while [ ${#beside_name[@]} -gt 0 ]; do gather_one; done
 }
 
 # Tests that a runner says it has run, summed over a log.
@@ -42,7 +77,7 @@ count() {
         /^test result:/ { for (i = 1; i < NF; i++) if ($(i + 1) ~ /^passed/) n += $i }
         /Tests +[0-9]+ passed/ { for (i = 1; i < NF; i++) if ($(i + 1) == "passed") n += $i }
         /^[0-9]+ passed, [0-9]+ failed/ { n += $1 }
-        / runs +.* ok$/ || /: ok / { n += 1 }
+        / runs +.* ok$/ || /: ok( |$)/ { n += 1 }
         END { if (n) print n " tests" }' <(sed 's/\x1b\[[0-9;]*m//g' "$1")
 }
 
@@ -52,6 +87,9 @@ part_lint() {
     check "formatting" cargo fmt --all --check
     build_web || return
     check "lints" cargo clippy --workspace --all-targets --quiet -- -D warnings
+    if systemd-analyze --help 2>/dev/null | grep -q -- --threshold; then
+        check "sandbox of the server's unit, 1.5 at most" systemd-analyze security --offline=yes --threshold=15 --no-pager systemd/outpost.service
+    fi
     check "licences, sources, bans" cargo deny --log-level error check bans licenses sources
 }
 
@@ -73,11 +111,98 @@ part_fuzz() {
 part_e2e() {
     check "release build" make --no-print-directory build
     [ -d tests/e2e/node_modules ] || scripts/npm.sh tests/e2e ci
+    # MeshCentral's own agent has its part in the story; there is one for this kind of machine only.
+    if [ "$(uname -m)" = x86_64 ] && [ -z "${OUTPOST_PEER:-}" ]; then
+        check "MeshCentral, to compare with" node tests/compat/install.mjs
+        export OUTPOST_PEER=$root/target/compat/peer
+    fi
     if [ "$(id -u)" -eq 0 ]; then
         check "end to end" node tests/e2e/run.mjs
     else
-        check "end to end" sudo --preserve-env=PATH,OUTPOST_SCREENSHOTS "$(command -v node)" tests/e2e/run.mjs
+        check "end to end" sudo --preserve-env=PATH,OUTPOST_SCREENSHOTS,OUTPOST_PEER "$(command -v node)" tests/e2e/run.mjs
     fi
+}
+
+part_kms() {
+    # The virtual machine's kernel is for this kind of processor.
+    [ "$(uname -m)" = x86_64 ] || return 0
+    [ -x target/release/outpost ] && [ -x target/release/outpost-agent ] ||
+        check "release build" make --no-print-directory build
+    [ -d tests/e2e/node_modules ] || scripts/npm.sh tests/e2e ci
+    check "a screen without X, in a virtual machine" node tests/kms/run.mjs
+}
+
+part_compat() {
+    [ -x target/release/outpost ] && [ -x target/release/outpost-agent ] ||
+        check "release build" make --no-print-directory build
+    check "compatibility with MeshCentral's clients" node tests/compat/run.mjs
+    check "MeshCentral's agent" node tests/compat/agent.mjs
+}
+
+# The kind that the image is of; `make cross` and `make cross-test` have all four, which takes a quarter of an hour.
+part_cross() {
+    local target=aarch64-unknown-linux-musl
+    scripts/setup.sh cross
+    build_web || return
+    # Programs that were built from the same sources before are taken from a cache.
+    check "static programs for $target" scripts/cross.sh "$target"
+    check "programs for $target, emulated" node tests/cross/run.mjs "$target"
+}
+
+part_cross_all() {
+    scripts/setup.sh cross
+    build_web || return
+    check "static programs for other machines" scripts/cross.sh
+    check "programs for other machines, emulated" node tests/cross/run.mjs
+}
+
+# The package's programs are those of `make build`: this machine's kind.
+part_deb() {
+    [ "$(id -u)" -eq 0 ] || { echo "the package is tested as root"; return 1; }
+    [ -x target/release/outpost ] && [ -x target/release/outpost-agent ] ||
+        check "release build" make --no-print-directory build
+    check "the Debian package" node tests/deb/run.mjs
+    check "settings on the card" node tests/settings/run.mjs
+}
+
+part_yocto() {
+    scripts/setup.sh yocto
+    check "the Yocto layer" scripts/yocto-lint
+}
+
+# These start the very image that is shipped.
+image_is_there() {
+    local image=dist/image/outpost-qemu-arm64.img
+    scripts/setup.sh image
+    build_web || return
+    [ -x dist/aarch64-unknown-linux-musl/outpost ] || check "programs of the image" scripts/cross.sh aarch64-unknown-linux-musl
+    # Made again when something in it is newer; compressed, so that its size is held against the budget.
+    if [ ! -f "$image.xz" ] || [ -n "$(find dist/*-musl* board scripts/image scripts/image.sh systemd -type f -newer "$image.xz" -print -quit)" ]; then
+        check "image" scripts/image.sh qemu-arm64
+    fi
+}
+
+load_is_there() {
+    [ -x target/debug/examples/load ] || check "agents that do nothing" cargo build --quiet --example load
+}
+
+part_image() {
+    image_is_there || return
+    check "the box's reset button" busybox sh tests/image/button.sh
+    beside "the box: its owner's settings, update and reset" node tests/image/app.mjs
+    beside "the box: started, used, restarted" node tests/image/run.mjs
+    gather
+}
+
+# What takes an hour: `make image-test`, before a release, not in every run.
+part_trials() {
+    image_is_there && load_is_there || return
+    # Two boxes of its own.
+    check "the box: ${CUTS:-50} power cuts" node tests/image/cuts.mjs
+    beside "the box: updates" node tests/image/updates.mjs
+    beside "the box: damage and resets" node tests/image/mishaps.mjs
+    beside "the box: what it writes to its card" node tests/image/care.mjs
+    gather
 }
 
 for part in "${parts[@]}"; do
@@ -89,7 +214,17 @@ echo "Summary"
 for i in "${!names[@]}"; do
     printf '  %-40s %-12s %8s  %s\n' "${names[$i]}" "${results[$i]}" "${times[$i]}" "${counts[$i]}"
 done
+# The end of a long log is what people are shown: what failed stands there again.
+for i in "${!names[@]}"; do
+    [ "${results[$i]}" = ok ] && continue
+    echo
+    echo "What failed in: ${names[$i]}"
+    log=$logs/$(log_name "${names[$i]}")
+    said=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -A 3 -E '^ *✗|FAILED|^error|panicked|^ *× ' | head -40)
+    echo "${said:-$(tail -20 "$log")}" | sed 's/^/  /'
+done
+echo
 echo "  total $((SECONDS / 60)) min $((SECONDS % 60)) s; logs in ${logs#"$root"/}"
 echo
 echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -78,6 +78,31 @@ fn the_way_back_in_works_in_both_spellings() {
 }
 
 #[test]
+fn keys_and_cookies_of_logins_are_printed_and_renewed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    good(folder, &["create-account", "anna", "--pass", "long enough"]);
+    let key = good(folder, &["--logintokenkey"]);
+    assert_eq!((key.len(), good(folder, &["login-key"])), (160, key.clone()));
+    let opens = |key: &str, cookie: &str| {
+        let key = outpost_wire::cookie::CookieKey::from_hex(key).expect("a key");
+        let now = outpost::clock::now_seconds();
+        outpost_wire::cookie::open(&key, cookie, now, 60).ok().map(|claims| claims["u"].clone())
+    };
+    let cookie = good(folder, &["--logintoken", "user//anna"]);
+    assert_eq!(opens(&key, &cookie), Some("user//anna".into()));
+    assert!(bad(folder, &["login-cookie", "eve"]).contains("not found"));
+    let renewed = good(folder, &["login-key", "--new"]);
+    assert_ne!(key, renewed);
+    assert_eq!(opens(&renewed, &cookie), None, "cookies of the old key are void");
+    assert_eq!(opens(&renewed, &good(folder, &["login-cookie", "anna"])), Some("user//anna".into()));
+    let fixed = format!(r#"{{"settings":{{"loginCookieEncryptionKey":"{key}"}}}}"#);
+    std::fs::write(folder.join("config.json"), fixed).expect("written");
+    assert_eq!(good(folder, &["login-key"]), key);
+    assert!(bad(folder, &["login-key", "--new"]).contains("loginCookieEncryptionKey"));
+}
+
+#[test]
 fn mistakes_are_told_and_nothing_is_made() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path().join("new");

@@ -15,13 +15,30 @@ function skip(packet, at) {
   return at + 1;
 }
 
+/** The name that begins at `at`, pointers followed (RFC 1035 §4.1.4). */
+function nameAt(packet, at) {
+  const parts = [];
+  for (let jumps = 0; packet[at] !== 0 && jumps < 20; ) {
+    if (packet[at] >= 0xc0) {
+      at = packet.readUInt16BE(at) & 0x3fff;
+      jumps += 1;
+    } else {
+      parts.push(packet.subarray(at + 1, at + 1 + packet[at]).toString());
+      at += packet[at] + 1;
+    }
+  }
+  return parts.join('.');
+}
+
 socket.on('message', (packet) => {
   let at = 12;
   for (let n = packet.readUInt16BE(4); n > 0; n -= 1) at = skip(packet, at) + 4;
   for (let n = packet.readUInt16BE(6) + packet.readUInt16BE(8) + packet.readUInt16BE(10); n > 0; n -= 1) {
+    const whose = nameAt(packet, at);
     at = skip(packet, at);
     const [kind, length] = [packet.readUInt16BE(at), packet.readUInt16BE(at + 8)];
-    if (kind === 1 && length === 4) {
+    // Others say other names on the same network.
+    if (kind === 1 && length === 4 && whose.toLowerCase() === name.toLowerCase()) {
       console.log([...packet.subarray(at + 10, at + 14)].join('.'));
       process.exit(0);
     }

@@ -43,8 +43,16 @@ export async function open(browser, path = '/', { size = DESK, theme = 'dark', s
   });
   const page = await context.newPage();
   listen(page, expected);
-  await page.goto(URL_OF_SERVER + path);
-  return page;
+  // Chromium takes a network that was just made for one that changes, and gives the first page up.
+  for (let tries = 3; ; tries -= 1) {
+    try {
+      await page.goto(URL_OF_SERVER + path);
+      return page;
+    } catch (error) {
+      if (tries === 0 || !/ERR_NETWORK_CHANGED/.test(error.message)) throw error;
+      await page.waitForTimeout(1000);
+    }
+  }
 }
 
 /** Collects what a page complains about. A server that is killed on purpose makes sockets fail; that is no complaint. */
@@ -81,7 +89,7 @@ export function ask(page, message) {
 }
 
 /** The pictures that documents use; all others stay in the output folder. */
-const KEPT = /^(login|first-run|devices|device|terminal|add-device|account)-(dark|light|phone)$/;
+const KEPT = /^(login|first-run|devices|device|terminal|desktop|recordings|recording|add-device|account|files-work|editor|terminals|commands-peer)-(dark|light|phone)$/;
 
 /** Keeps a picture in the output folder, and in `OUTPOST_SCREENSHOTS` when that is set. */
 export async function shot(page, output, name) {

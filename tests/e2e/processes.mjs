@@ -6,11 +6,11 @@ import { namespace } from './network.mjs';
 const running = new Set();
 let over = false;
 
-/** A program in a machine's namespace. `command` is a list of words. */
-export function start(name, machine, command, { log, env = {}, cwd } = {}) {
+/** A program in a machine's namespace. `command` is a list of words; `input` gives it a standard input to write to. */
+export function start(name, machine, command, { log, env = {}, cwd, input = false } = {}) {
   if (over) throw new Error(`${name} is not started any more: the run is ending`);
   const words = machine ? ['ip', 'netns', 'exec', namespace(machine), ...command] : command;
-  const child = spawn(words[0], words.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env }, cwd });
+  const child = spawn(words[0], words.slice(1), { stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'], env: { ...process.env, ...env }, cwd });
   const file = createWriteStream(log, { flags: 'a' });
   const lines = [];
   const waiting = new Set();

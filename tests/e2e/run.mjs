@@ -2,6 +2,7 @@
  * The whole story with real processes: a server, a device and a browser on a LAN of network namespaces.
  * Needs root, Debian's `iproute2`, `util-linux`, `curl` and `chromium`, and the two programs, which it takes from
  * OUTPOST_BIN and OUTPOST_AGENT_BIN or from target/release. OUTPOST_SCREENSHOTS names a folder that keeps pictures.
+ * With OUTPOST_PEER, a folder with `node_modules/meshcentral`, MeshCentral's own agent has its part (story/remote.mjs).
  *
  *   npm ci && node run.mjs
  */
@@ -14,12 +15,19 @@ import { connect, disconnect } from './network.mjs';
 import { stopAll, tail } from './processes.mjs';
 import { begin, broken, check, expect, failures, onFailure, summarise } from './report.mjs';
 import { Server } from './server.mjs';
+import * as chat from './story/chat.mjs';
 import * as enrolment from './story/enrolment.mjs';
+import * as secondFactor from './story/factor.mjs';
 import * as lookout from './story/discovery.mjs';
+import * as files from './story/files.mjs';
+import * as filework from './story/filework.mjs';
+import * as guest from './story/guest.mjs';
 import * as hostility from './story/hostility.mjs';
 import * as looks from './story/looks.mjs';
 import * as people from './story/people.mjs';
 import * as power from './story/power.mjs';
+import * as recording from './story/recording.mjs';
+import * as remote from './story/remote.mjs';
 import * as setup from './story/setup.mjs';
 import * as systemd from './story/systemd.mjs';
 import * as terminal from './story/terminal.mjs';
@@ -82,7 +90,8 @@ try {
   for (const [name, path] of Object.entries(programs)) copyFileSync(path, (world.programs[name] = join(scratch, 'programs', name === 'server' ? 'outpost' : 'outpost-agent')));
   world.server = new Server(world.programs.server, join(scratch, 'data'), join(output, 'server.log'));
   world.browser = await launch(scratch);
-  for (const part of [setup.begins, setup.firstRun, setup.group, enrolment.install, enrolment.appears, people.invitation, terminal.works, power.agentDies, power.serverDies, people.shares, hostility.harmsNobody, lookout.finds, systemd.service, looks.everywhere, people.removal]) {
+  const withPeer = process.env.OUTPOST_PEER ? [remote.agent, remote.desktop, recording.desktop, guest.screen, remote.files, remote.commands] : [];
+  for (const part of [setup.begins, setup.firstRun, setup.group, enrolment.install, enrolment.appears, people.invitation, terminal.works, terminal.several, files.ours, filework.work, power.agentDies, power.serverDies, recording.terminal, guest.shared, chat.talk, guest.port, people.shares, hostility.harmsNobody, lookout.finds, systemd.service, secondFactor.factor, ...withPeer, looks.everywhere, people.removal]) {
     if (ending) break;
     begin(part.title);
     const from = Date.now();

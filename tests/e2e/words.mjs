@@ -65,5 +65,8 @@ export const page = {
   who: (p) => p.getByLabel('User or user group'),
   chosenRights: (p) => p.getByLabel('Chosen rights'),
   right: (p, name) => p.getByRole('checkbox', { name, exact: true }),
+  guestName: (p) => p.getByRole('dialog').getByLabel('Guest’s name'),
+  createGuestLink: (p) => p.getByRole('dialog').getByRole('button', { name: 'Make the link' }),
+  guestLink: (p) => p.getByRole('dialog').getByRole('group', { name: 'Link', exact: true }),
   noTerminalRight: 'No terminal',
 };

@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use outpost_agent::agent::Agent;
 use outpost_agent::identity::Identity;
 use outpost_agent::settings::Settings;
-use outpost_wire::command::AgentCommand;
+use outpost_wire::command::{AgentCommand, ServerCommand};
 use outpost_wire::handshake::{
     AgentHandshake, AgentHandshakeConfig, AgentInfo, AgentState, Capabilities, Frame, PlatformType,
 };
@@ -70,6 +70,16 @@ pub struct Claims<'a> {
 impl BareAgent {
     /// Connects and shakes hands until the server confirms or goes silent for a second.
     pub async fn connect(address: SocketAddr, claims: Claims<'_>) -> BareAgent {
+        BareAgent::connect_as(address, claims, 6, Capabilities(0x1E)).await
+    }
+
+    /// The same as an agent of some architecture, with these capabilities.
+    pub async fn connect_as(
+        address: SocketAddr,
+        claims: Claims<'_>,
+        agent_id: u32,
+        capabilities: Capabilities,
+    ) -> BareAgent {
         let mut stream = socket(address, "/agent.ashx", &[]).await.expect("a socket");
         let mut handshake = AgentHandshake::new(AgentHandshakeConfig {
             signer: claims.identity.signer(),
@@ -78,11 +88,11 @@ impl BareAgent {
             tls_hash: presented(stream.get_ref()),
             trusted_tls_hash: None,
             info: AgentInfo {
-                agent_id: 6,
+                agent_id,
                 version: 0,
                 platform_type: PlatformType::Desktop,
                 group: claims.group,
-                capabilities: Capabilities(0x1E),
+                capabilities,
                 host_name: claims.host_name.to_owned(),
             },
             agent_name: None,
@@ -129,7 +139,66 @@ impl BareAgent {
     }
 }
 
+impl BareAgent {
+    /// The next command of the server; JSON is passed over.
+    pub async fn next(&mut self) -> ServerCommand {
+        loop {
+            let next = tokio::time::timeout(std::time::Duration::from_secs(10), self.socket.next()).await;
+            let message = next.expect("in time").expect("open").expect("readable");
+            if message.as_payload().first() != Some(&b'{') && message.is_binary() {
+                return ServerCommand::decode(message.as_payload()).expect("a command");
+            }
+        }
+    }
+
+    /// The next JSON with this action; commands are passed over.
+    pub async fn told(&mut self, action: &str) -> Value {
+        loop {
+            let next = tokio::time::timeout(std::time::Duration::from_secs(10), self.socket.next()).await;
+            let message = next.expect("in time").expect("open").expect("readable");
+            let value = serde_json::from_slice::<Value>(message.as_payload()).unwrap_or_default();
+            if value["action"] == action {
+                return value;
+            }
+        }
+    }
+}
+
 /// The 48 bytes of a group's id.
 pub fn group_hash(group: &str) -> Hash384 {
     GroupId::parse(group).expect("an id").hash().expect("48 bytes")
+}
+
+/// Identities of many agents, each its own, in the time that few keys take: any two primes make a key.
+pub fn crowd(count: usize) -> Vec<Identity> {
+    use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey};
+    use rsa::traits::{PrivateKeyParts, PublicKeyParts};
+    let mut primes = Vec::new();
+    let mut exponent = None;
+    while primes.len() * (primes.len().max(1) - 1) / 2 < count {
+        let pem = Identity::generate().expect("an identity").to_pem();
+        let key = rsa::PrivateKey::from_pkcs8_pem(&pem[..pem.find("-----BEGIN CERT").expect("both")]);
+        let key = key.expect("a key");
+        primes.extend(key.primes().iter().cloned());
+        exponent = Some(key.e().clone());
+    }
+    let exponent = exponent.expect("a key was made");
+    let pairs =
+        (0..primes.len()).flat_map(|first| (first + 1..primes.len()).map(move |second| (first, second)));
+    pairs
+        .take(count)
+        .map(|(first, second)| {
+            let pair = vec![primes[first].as_ref().clone(), primes[second].as_ref().clone()];
+            let key = rsa::PrivateKey::from_primes(pair, exponent.clone()).expect("a key");
+            let der = key.to_pkcs8_der().expect("encodable");
+            let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(
+                &rustls::pki_types::PrivatePkcs8KeyDer::from(der.as_bytes()),
+                &rcgen::PKCS_RSA_SHA384,
+            )
+            .expect("a key");
+            let certificate = rcgen::CertificateParams::default().self_signed(&pair).expect("a certificate");
+            let pem = pair.serialize_pem() + &certificate.pem();
+            Identity::from_pem(&pem).expect("an identity")
+        })
+        .collect()
 }

@@ -46,6 +46,25 @@ async fn markup_in_every_field_stays_text_and_control_characters_go() {
 }
 
 #[tokio::test]
+async fn whoever_looks_does_not_choose_what_the_bar_at_the_device_says() {
+    let words = "Looked at by {0}";
+    let config = json!({ "domains": { "": { "desktopPrivacyBarText": words } } }).to_string();
+    for (config, wanted) in [(config.as_str(), json!(words)), ("{}", json!(null))] {
+        let server = TestServer::with(config).await;
+        let (_, mut control, _, mut agent, _) = enrolled(&server).await;
+        let device = control.devices().await[0]["_id"].clone();
+        let value = format!("*/meshrelay.ashx?p=2&nodeid={}&id=bar&rauth=x", device.as_str().unwrap());
+        let request = json!({
+            "action": "msg", "type": "tunnel", "nodeid": device, "usage": 2, "value": value,
+            "privacybartext": "Nobody is here", "consent": 0, "username": "nobody",
+        });
+        assert_eq!(control.ask(request).await["result"], "OK");
+        let told = agent.told("msg").await;
+        assert_eq!((&told["privacybartext"], &told["userid"]), (&wanted, &json!("user//admin")));
+    }
+}
+
+#[tokio::test]
 async fn an_agent_cannot_speak_to_people_without_rights_on_its_device() {
     let server = TestServer::start().await;
     let (_, mut control, _, mut agent, _) = enrolled(&server).await;

@@ -4,8 +4,20 @@
 
 mod accounts;
 mod agents;
+mod appliance;
+mod chat;
+mod client;
 mod devices;
 mod hostile;
+mod jobs;
+mod journal;
+mod logins;
+mod memory;
+mod official;
+mod package;
+mod recordings;
+mod relays;
 mod sharing;
 mod tunnels;
+mod wording;
 mod world;

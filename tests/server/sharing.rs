@@ -50,11 +50,11 @@ async fn a_member_sees_just_the_shared_group() {
         (json!({ "action": "deletemesh", "meshid": mine }), "Access denied"),
         (
             json!({ "action": "addmeshuser", "meshid": mine, "usernames": ["bob"], "meshadmin": u32::MAX }),
-            "Access denied",
+            "Permission denied",
         ),
         (json!({ "action": "createInviteLink", "meshid": mine, "expire": 1 }), "Access denied"),
         (json!({ "action": "setNotes", "id": id, "notes": "x" }), "Access denied"),
-        (json!({ "action": "editmesh", "meshid": theirs, "meshname": "x" }), "Unknown device group"),
+        (json!({ "action": "editmesh", "meshid": theirs, "meshname": "x" }), "Invalid group identifier "),
         (json!({ "action": "deletemesh", "meshid": theirs }), "Unknown device group"),
         (json!({ "action": "adduser", "username": "eve", "pass": "long enough 1" }), "Permission denied"),
         (json!({ "action": "edituser", "userid": "bob", "siteadmin": u32::MAX }), "Permission denied"),
@@ -90,7 +90,7 @@ async fn nobody_gives_rights_that_they_do_not_have() {
         .await;
     let mut bob = bob.control().await;
     let ask = |rights: u32| json!({ "action": "addmeshuser", "meshid": mine, "usernames": ["carol"], "meshadmin": rights });
-    let beyond = "Can't set device group administrator, if not administrator";
+    let beyond = "Can't set device group administrator, if not administrator, Nothing done";
     assert_eq!(bob.ask(ask(u32::MAX)).await["result"], beyond);
     assert_eq!(bob.ask(ask(8 | 0x8000)).await["result"], beyond);
     assert_eq!(
@@ -99,9 +99,12 @@ async fn nobody_gives_rights_that_they_do_not_have() {
         "a restriction may always be added"
     );
     let admins = json!({ "action": "addmeshuser", "meshid": mine, "usernames": ["admin"], "meshadmin": 0 });
-    assert_eq!(bob.ask(admins).await["result"], "Can't change rights of device group administrator");
+    assert_eq!(
+        bob.ask(admins).await["result"],
+        "Can't change rights of device group administrator, Nothing done"
+    );
     let own = json!({ "action": "addmeshuser", "meshid": mine, "usernames": ["bob"], "meshadmin": 0xFF });
-    assert_eq!(bob.ask(own).await["result"], "Can't change self");
+    assert_eq!(bob.ask(own).await["result"], "Can't change self, Nothing done");
 }
 
 #[tokio::test]
@@ -115,7 +118,8 @@ async fn rights_come_through_user_groups_and_go_with_them() {
     let added = admin
         .ask(json!({ "action": "addmeshuser", "meshid": mine, "userids": [people], "meshadmin": 8 }))
         .await;
-    assert_eq!(added["result"], "Added user People");
+    let key = made["ugrpid"].as_str().and_then(|id| id.rsplit('/').next()).expect("an id");
+    assert_eq!(added["result"], format!("Added user {key}"));
     assert!(bob.devices().await.is_empty());
     let joined = admin
         .ask(json!({ "action": "addusertousergroup", "ugrpid": people, "usernames": ["bob", "zed"] }))

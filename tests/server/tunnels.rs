@@ -194,6 +194,46 @@ async fn a_tunnel_belongs_to_its_user() {
 }
 
 #[tokio::test]
+async fn a_file_for_many_devices_arrives() {
+    let server = TestServer::start().await;
+    let (mut admin, mut control, _, id, _agent) = device(&server).await;
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("made/here");
+    let content = "x".repeat(200_000);
+    let form = |overwrite: &str| {
+        let field = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let path = target.to_str().unwrap();
+        let fields = [
+            ("nodeIds", id.as_str()),
+            ("linuxpath", path),
+            ("createFolder", "on"),
+            ("overwriteFiles", overwrite),
+        ];
+        let fields: String = fields.iter().map(|(name, value)| field(name, value)).collect();
+        format!(
+            "{fields}--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"a b.txt\"\r\n\r\n{content}\r\n--b--\r\n"
+        )
+    };
+    let kind = [("content-type", "multipart/form-data; boundary=b")];
+    for overwrite in ["off", "on", "off"] {
+        let body = http_body_util::Full::new(form(overwrite).into());
+        let sent = admin.exchange(hyper::Method::POST, "/uploadfilebatch.ashx", &kind, body).await;
+        assert_eq!(sent.status, hyper::StatusCode::OK);
+        if overwrite == "on" || !target.join("a b.txt").exists() {
+            let logged = control.event("agentlog").await;
+            assert!(logged["msg"].as_str().unwrap().ends_with("Size: 200000"), "{logged}");
+            assert_eq!(std::fs::read_to_string(target.join("a b.txt")).unwrap(), content);
+            std::fs::write(target.join("a b.txt"), "changed").unwrap();
+        }
+    }
+    // What is there stays unless it may be replaced, and no half file is left.
+    assert_eq!(std::fs::read_to_string(target.join("a b.txt")).unwrap(), "changed");
+    assert_eq!(std::fs::read_dir(&target).unwrap().count(), 1);
+}
+
+#[tokio::test]
 async fn commands_run_and_answer() {
     let server = TestServer::start().await;
     let (_, mut control, _, device, _agent) = device(&server).await;

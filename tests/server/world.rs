@@ -90,6 +90,9 @@ fn read_config(folder: &Path, text: &str) -> Config {
     let document = Document::parse(text, Path::new("config.json")).expect("JSON");
     let (mut config, problems) = config::read(&document, folder.to_owned());
     assert!(problems.is_empty(), "{problems:?}");
+    config.recordings_folder = folder.join("recordings");
+    config.places.socket = folder.join("box.sock");
+    config.places.staging = folder.join("box/updates");
     config.settings.port = 0;
     config.settings.port_bind = Some([127, 0, 0, 1].into());
     config.settings.redir_port = None;
@@ -197,7 +200,27 @@ impl Browser {
         self.post("/api/login", json!({ "username": name, "password": password })).await
     }
 
+    /// Asks with a further header.
+    pub async fn get_with(&mut self, path: &str, name: &str, value: &str) -> Answer {
+        let body = Full::new(Bytes::new());
+        self.exchange(Method::GET, path, &[(name, value)], body).await
+    }
+
     async fn request(&mut self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let json = [("content-type", "application/json")];
+        let headers = if body.is_some() { &json[..] } else { &[] };
+        let body = Full::new(Bytes::from(body.map_or(String::new(), |body| body.to_string())));
+        self.exchange(method, path, headers, body).await
+    }
+
+    /// Asks with these headers and this body.
+    pub async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Full<Bytes>,
+    ) -> Answer {
         let tls = connect(self.address).await.expect("a connection");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.expect("HTTP");
@@ -210,10 +233,9 @@ impl Browser {
         if let Some(origin) = &self.origin {
             request = request.header("origin", origin);
         }
-        if body.is_some() {
-            request = request.header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
-        let body = Full::new(Bytes::from(body.map_or(String::new(), |body| body.to_string())));
         let response = sender.send_request(request.body(body).expect("a request")).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
@@ -250,9 +272,19 @@ pub async fn socket(
     path: &str,
     headers: &[(&str, String)],
 ) -> Result<WebSocketStream<Tls>, tokio_websockets::Error> {
+    sized_socket(address, path, headers, tokio_websockets::Config::default()).await
+}
+
+/// The same with messages in parts of a size of one's own.
+pub async fn sized_socket(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, String)],
+    config: tokio_websockets::Config,
+) -> Result<WebSocketStream<Tls>, tokio_websockets::Error> {
     let tls = connect(address).await?;
     let uri = format!("wss://{address}{path}").parse().expect("an address");
-    let mut builder = ClientBuilder::from_uri(uri);
+    let mut builder = ClientBuilder::from_uri(uri).config(config);
     for (name, value) in headers {
         let name = name.parse().expect("a name");
         builder = builder.add_header(name, value.parse().expect("a value")).expect("an allowed header");
@@ -303,10 +335,11 @@ impl Control {
         self.next_id += 1;
         let id = format!("r{}", self.next_id);
         request["responseid"] = json!(id);
+        request["requestid"] = json!(id);
         self.send(request).await;
         loop {
             let message = self.next().await;
-            if message["responseid"] == json!(id) {
+            if message["requestid"] == json!(id) || message["responseid"] == json!(id) {
                 return message;
             }
             self.heard.push(message);

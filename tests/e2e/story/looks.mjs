@@ -12,6 +12,7 @@ const pages = (world) => [
   ['device', world.deviceUrl],
   ['device-events', `${world.deviceUrl}/events`],
   ['terminal', `${world.deviceUrl}/terminal`],
+  ['files', `${world.deviceUrl}/files`],
   ['add-device', '/app/add-device'],
   ['groups', '/app/groups'],
   ['users', '/app/users'],

@@ -3,6 +3,7 @@ import { ask, open, URL_OF_SERVER } from '../browser.mjs';
 import { check, expect } from '../report.mjs';
 import { page as on } from '../words.mjs';
 import { DEVICE, nodeId, startAgent } from './enrolment.mjs';
+import { RECORDING } from './recording.mjs';
 import { ADMIN } from './setup.mjs';
 
 export async function login(page, { name, password }) {
@@ -79,7 +80,7 @@ export const serverDies = {
       return `the agent was back ${after} ms after the start`;
     }, { seconds: 60 });
     // From here on sessions are kept.
-    const config = { settings: { sessionKey: 'a key that only this test has, long enough' } };
+    const config = { settings: { sessionKey: 'a key that only this test has, long enough' }, ...RECORDING };
     await server.process.stop();
     await server.start(config);
     await login(page, ADMIN);

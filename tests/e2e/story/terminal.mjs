@@ -1,5 +1,7 @@
 /** The terminal of the device, as seen in the page. */
-import { longestFrame } from '../browser.mjs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { longestFrame, open, shot } from '../browser.mjs';
 import { check, expect } from '../report.mjs';
 import { page as on } from '../words.mjs';
 
@@ -118,6 +120,116 @@ export const works = {
       await page.waitForTimeout(300);
       await openTerminal(page);
     });
+  },
+};
+
+const written = (page) => page.locator('[role=tabpanel][id^=terminal-]:not([hidden]) .xterm-rows').innerText().then((words) => words.replaceAll('\u00a0', ' '));
+const shown = async (page, words) => {
+  for (let n = 0; n < 100; n += 1) {
+    if ((await written(page)).includes(words)) return;
+    await page.waitForTimeout(100);
+  }
+  throw new Error(`“${words}” is not on the screen:\n${await written(page)}`);
+};
+
+export const several = {
+  title: '6a. Several terminals, other shells, files dropped on them',
+  async run(world) {
+    const page = await open(world.browser, `${world.deviceUrl}/terminal`, { state: await world.list.context().storageState() });
+    const tabs = page.getByRole('tablist', { name: 'Terminals' }).getByRole('tab');
+    const focus = () => page.locator('[role=tabpanel][id^=terminal-]:not([hidden]) .xterm-helper-textarea').focus();
+    await on.reconnect(page).waitFor({ state: 'hidden' });
+    await page.waitForFunction(() => /[#$>]\s*$/.test(document.querySelector('.xterm-rows')?.innerText.trim() ?? ''), null, { timeout: 8000 });
+    await focus();
+    await check('two run side by side, and each keeps its own', async () => {
+      await type(page, 'cd /usr; echo first $((1+1))');
+      await shown(page, 'first 2');
+      await page.keyboard.press('Alt+Shift+T');
+      expect((await tabs.count()) === 2, `${await tabs.count()} tabs`);
+      await page.waitForFunction(() => /[#$>]\s*$/.test(document.querySelector('[role=tabpanel][id^=terminal-]:not([hidden]) .xterm-rows')?.innerText.trim() ?? ''), null, { timeout: 8000 });
+      await focus();
+      await type(page, 'echo second $((2+2)) $(pwd)');
+      await shown(page, 'second 4');
+      expect(!(await written(page)).includes('first 2'), 'they share a screen');
+      await on.tab(page, 'General').click();
+      await on.tab(page, 'Terminal').click();
+      await page.keyboard.press('Control+Shift+PageUp');
+      await shown(page, 'first 2');
+      await focus();
+      await type(page, 'echo still in $(pwd)');
+      await shown(page, 'still in /usr');
+      await shot(page, world.output, 'terminals-dark');
+    });
+    await check('another account and another shell are chosen', async () => {
+      await page.getByTitle('Run as').filter({ visible: true }).click();
+      await page.getByRole('dialog').getByLabel('Run as').selectOption('named');
+      await page.getByRole('dialog').getByLabel('Account').fill('nobody');
+      await page.getByRole('dialog').getByLabel('Shell', { exact: true }).selectOption('/bin/sh');
+      await page.getByRole('dialog').getByRole('button', { name: 'Open terminal' }).click();
+      await page.waitForTimeout(500);
+      await focus();
+      await type(page, 'echo $(id -un) has $SHELL');
+      await shown(page, 'nobody has /bin/sh');
+    });
+    await check('a file dropped on it is in the shell’s folder', async () => {
+      await page.keyboard.press('Control+Shift+PageDown');
+      const folder = join(world.scratch, 'shell "folder"');
+      mkdirSync(folder);
+      await focus();
+      await type(page, `cd '${folder}'; echo here $((3+3))`);
+      await shown(page, 'here 6');
+      const dropped = await page.evaluateHandle(() => {
+        const data = new DataTransfer();
+        data.items.add(new File(['dropped content'], 'dropped.txt'));
+        return data;
+      });
+      await page.locator('[role=tabpanel][id^=terminal-]:not([hidden]) .screen').dispatchEvent('drop', { dataTransfer: dropped });
+      await page.getByText('Done, the same on both sides').waitFor();
+      expect(readFileSync(join(folder, 'dropped.txt'), 'utf8') === 'dropped content', 'it is another file');
+      await focus();
+      await type(page, 'cat dropped.txt; echo');
+      await shown(page, 'dropped content');
+    });
+    await check('what was printed is found, and saved as text', async () => {
+      await type(page, 'seq 1 500; echo the end of $((499+1))');
+      await shown(page, 'the end of 500');
+      await page.keyboard.press('Control+Shift+F');
+      await page.getByRole('searchbox', { name: 'Find in terminal' }).filter({ visible: true }).fill('dropped content');
+      await page.locator('.find [role=status]').filter({ visible: true, hasText: /^\d+ \/ \d+$/ }).waitFor();
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: 'More of the terminal' }).filter({ visible: true }).click();
+      const [saved] = await Promise.all([page.waitForEvent('download'), on.menuItem(page, 'Save everything as a text file').click()]);
+      const words = readFileSync(await saved.path(), 'utf8');
+      expect(words.includes('second 4') && words.includes('\n250\n') && words.includes('the end of 500'), words.slice(0, 300));
+      return saved.suggestedFilename();
+    });
+    await check('other colours are kept, and a terminal is closed', async () => {
+      await page.getByRole('button', { name: 'More of the terminal' }).filter({ visible: true }).click();
+      await page.getByRole('menuitemcheckbox', { name: 'Colours: Amber' }).click();
+      const colour = () => page.locator('[role=tabpanel][id^=terminal-]:not([hidden]) .screen').evaluate((screen) => getComputedStyle(screen).backgroundColor);
+      expect((await colour()) === 'rgb(18, 12, 0)', await colour());
+      await shot(page, world.output, 'terminal-amber');
+      await page.getByRole('button', { name: /^Close / }).first().click();
+      await on.inDialog(page, 'End it').click();
+      await page.waitForFunction(() => document.querySelectorAll('[role=tablist][aria-label=Terminals] [role=tab]').length === 1);
+    });
+    await check('the agent’s console answers what its help names', async () => {
+      await on.tab(page, 'Console').click();
+      const answer = async (command, words) => {
+        await page.getByLabel('Command').fill(command);
+        await page.keyboard.press('Enter');
+        await page.getByRole('log').getByText(words).first().waitFor();
+      };
+      await answer('help', /log \[lines\]/);
+      await answer('cd /etc', /^\/etc$/);
+      await answer('cat hostname', /\w/);
+      await answer('df', /file system/);
+      await answer('mem', /available/);
+      await answer('log 5', /files|terminal/);
+      await page.keyboard.press('ArrowUp');
+      expect((await page.getByLabel('Command').inputValue()) === 'log 5', await page.getByLabel('Command').inputValue());
+    });
+    await page.context().close();
   },
 };
 

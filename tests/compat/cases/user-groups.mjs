@@ -1,0 +1,50 @@
+/** User groups and what is linked to them. */
+import { NOBODY } from '../world.mjs';
+import { PASSWORD } from '../servers.mjs';
+
+const group = ({ STAFF }) => STAFF;
+
+export const userGroups = {
+  name: 'User groups',
+  cases: [
+    { command: 'listusergroups', what: 'none', as: 'manager' },
+    { command: 'adduser', what: 'members', args: ['--user', 'g-ann', '--pass', PASSWORD] },
+    { command: 'adduser', what: 'more members', args: ['--user', 'g-ben', '--pass', PASSWORD] },
+    { command: 'addusergroup', what: 'a group', args: ['--name', 'g-Staff', '--desc', 'Those who work'] },
+    { command: 'listusergroups', what: 'one without members', capture: { STAFF: /(ugrp\/\/[\w@$]{64}), g-Staff/ } },
+    { command: 'addusergroup', what: 'without the right', args: ['--name', 'g-No'], as: 'plain' },
+    { command: 'addusergroup', what: 'a name that is too long', args: ['--name', 'g'.repeat(65)] },
+    { command: 'addusergroup', what: 'a description that is too long', args: ['--name', 'g-No', '--desc', 'x'.repeat(1025)] },
+    { command: 'addusergroup', what: 'another domain', args: ['--name', 'g-No', '--domain', 'nowhere'], patience: 3000 },
+    { command: 'addtousergroup', what: 'a user', args: (ids) => ['--groupid', group(ids), '--id', 'user//g-ann'] },
+    { command: 'addtousergroup', what: 'a user by name', args: (ids) => ['--groupid', group(ids), '--id', 'x', '--userid', 'user//g-ben'] },
+    { command: 'addtousergroup', what: 'the same user again', args: (ids) => ['--groupid', group(ids), '--id', 'user//g-ann'] },
+    { command: 'addtousergroup', what: 'an unknown user', args: (ids) => ['--groupid', group(ids), '--id', 'user//g-none'] },
+    { command: 'addtousergroup', what: 'without the right', args: (ids) => ['--groupid', group(ids), '--id', 'user//g-ann'], as: 'plain' },
+    { command: 'addtousergroup', what: 'to an unknown group', args: ['--groupid', `ugrp//${NOBODY}`, '--id', 'user//g-ann'] },
+    { command: 'addtousergroup', what: 'to something else', args: ['--groupid', 'nonsense', '--id', 'user//g-ann'] },
+    { command: 'addtousergroup', what: 'a device group', args: (ids) => ['--groupid', group(ids), '--id', ids.ATTIC, '--rights', '8'] },
+    { command: 'addtousergroup', what: 'a device', args: (ids) => ['--groupid', group(ids), '--id', ids.AWAY, '--rights', '72'] },
+    { command: 'addtousergroup', what: 'a device, all rights', args: (ids) => ['--groupid', group(ids), '--id', ids.AWAY, '--rights', '4294967295'] },
+    { command: 'listusergroups', what: 'with members', clean: (text) => text.split('\n').sort().join('\n') },
+    { command: 'listusergroups', what: 'by somebody who may not manage them', as: 'plain', sorted: true },
+    { command: 'listusergroups', what: 'as JSON', args: ['--json'], json: (groups) => Object.values(groups).sort((a, b) => a.name.localeCompare(b.name)) },
+    { command: 'listdevices', what: 'reached through a user group', as: 'g-ann', clean: (text) => text.replace(/^"\{AWAY\}", "[^"]*"/m, '"{AWAY}", "name"') },
+    { command: 'removefromusergroup', what: 'a device group', args: (ids) => ['--groupid', group(ids), '--id', ids.ATTIC] },
+    { command: 'removefromusergroup', what: 'a device group that is not in it', args: (ids) => ['--groupid', group(ids), '--id', ids.ATTIC] },
+    { command: 'removefromusergroup', what: 'a device', args: (ids) => ['--groupid', group(ids), '--id', ids.AWAY] },
+    { command: 'removefromusergroup', what: 'a user', args: (ids) => ['--groupid', group(ids), '--id', 'user//g-ann'] },
+    { command: 'removefromusergroup', what: 'a user who is not in it', args: (ids) => ['--groupid', group(ids), '--id', 'user//g-ann'] },
+    { command: 'removefromusergroup', what: 'an unknown user', args: (ids) => ['--groupid', group(ids), '--id', 'user//g-none'] },
+    { command: 'removefromusergroup', what: 'from an unknown group', args: ['--groupid', `ugrp//${NOBODY}`, '--id', 'user//g-ann'] },
+    { command: 'removefromusergroup', what: 'without the right', args: (ids) => ['--groupid', group(ids), '--id', 'user//g-ben'], as: 'plain' },
+    { command: 'removeallusersfromusergroup', what: 'the last one', args: (ids) => ['--groupid', group(ids)] },
+    { command: 'removeallusersfromusergroup', what: 'none left', args: (ids) => ['--groupid', group(ids)] },
+    { command: 'removeallusersfromusergroup', what: 'an unknown group', args: ['--groupid', `ugrp//${NOBODY}`] },
+    { command: 'removeusergroup', what: 'without the right', args: (ids) => ['--groupid', group(ids)], as: 'plain' },
+    { command: 'removeusergroup', what: 'an unknown group', args: ['--groupid', `ugrp//${NOBODY}`] },
+    { command: 'removeusergroup', what: 'something else', args: ['--groupid', 'nonsense'] },
+    { command: 'removeusergroup', what: 'a group', args: (ids) => ['--groupid', group(ids)] },
+    { command: 'listusergroups', what: 'none left' },
+  ],
+};

@@ -1,0 +1,56 @@
+/** People: list, add, edit, remove. */
+import { PASSWORD } from '../servers.mjs';
+
+const add = (user, ...more) => ['--user', user, '--pass', PASSWORD, ...more];
+/** Some users, without what their logins change. */
+const some = (of) => (all) => all.filter((user) => of.test(user._id)).sort((a, b) => a._id.localeCompare(b._id)).map((user) => ({ ...user, login: undefined, access: undefined }));
+
+export const users = {
+  name: 'Users',
+  cases: [
+    { command: 'adduser', what: 'a user', args: add('u-Bob') },
+    { command: 'adduser', what: 'a user of the same name', args: add('u-Bob') },
+    { command: 'adduser', what: 'the same name in other letters', args: add('U-BOB') },
+    { command: 'adduser', what: 'with everything', args: add('u-eve', '--email', 'Eve@Example.com', '--emailverified', '--realname', 'Eve E', '--rights', 'locked,nonewgroups', '--resetpass') },
+    { command: 'adduser', what: 'a full administrator', args: add('u-root', '--rights', 'full') },
+    { command: 'adduser', what: 'a random password', args: ['--user', 'u-rand', '--randompass'] },
+    { command: 'adduser', what: 'without the right', args: add('u-no'), as: 'plain' },
+    { command: 'adduser', what: 'more rights than the manager may give', args: add('u-no', '--rights', 'full'), as: 'manager' },
+    { command: 'adduser', what: 'by a manager', args: add('u-man'), as: 'manager' },
+    { command: 'adduser', what: 'a name with a space', args: add('u no') },
+    { command: 'adduser', what: 'a name with a slash', args: add('u/no') },
+    { command: 'adduser', what: 'a name that starts with a tilde', args: add('~uno') },
+    { command: 'adduser', what: 'a bad address', args: add('u-no', '--email', 'nowhere') },
+    { command: 'adduser', what: 'a short password', args: ['--user', 'x-short', '--pass', 'abc'] },
+    { command: 'adduser', what: 'an unknown domain', args: add('u-no', '--domain', 'nowhere') },
+    { command: 'listusers', what: 'all', lines: /"u-/, sorted: true },
+    { command: 'listusers', what: 'as JSON', args: ['--json'], json: some(/^user\/\/u-(bob|eve|root|man)$/) },
+    { command: 'listusers', what: 'an id that exists', args: ['--idexists', 'u-bob'] },
+    { command: 'listusers', what: 'an id that does not', args: ['--idexists', 'u-none'] },
+    { command: 'listusers', what: 'a name that exists', args: ['--nameexists', 'u-Bob'] },
+    { command: 'listusers', what: 'a name that does not', args: ['--nameexists', 'u-none'] },
+    { command: 'listusers', what: 'with a second factor', args: ['--filter', '2fa'] },
+    { command: 'listusers', what: 'without a second factor', args: ['--filter', 'no2fa'], lines: /"u-bob"/ },
+    { command: 'listusers', what: 'without the right', as: 'plain' },
+    { command: 'edituser', what: 'real name and address', args: ['--userid', 'u-bob', '--realname', 'Bob B', '--email', 'bob@example.com', '--emailverified'] },
+    { command: 'edituser', what: 'by the full id', args: ['--userid', 'user//u-bob', '--realname', 'Robert'] },
+    { command: 'edituser', what: 'rights', args: ['--userid', 'u-bob', '--rights', 'manageusers,files'] },
+    { command: 'edituser', what: 'a telephone number', args: ['--userid', 'u-bob', '--phone', '5551234'] },
+    { command: 'edituser', what: 'nothing', args: ['--userid', 'u-bob'] },
+    { command: 'edituser', what: 'an unknown user', args: ['--userid', 'u-none', '--realname', 'x'] },
+    { command: 'edituser', what: 'a bad address', args: ['--userid', 'u-root', '--email', 'nowhere'] },
+    { command: 'edituser', what: 'without the right', args: ['--userid', 'u-bob', '--realname', 'x'], as: 'plain', patience: 2500 },
+    { command: 'edituser', what: 'oneself without the right', args: ['--userid', 'plain', '--realname', 'x'], as: 'plain', patience: 2500 },
+    { command: 'edituser', what: 'more rights than the manager may give', args: ['--userid', 'u-man', '--rights', 'full'], as: 'manager' },
+    { command: 'edituser', what: 'another domain', args: ['--userid', 'u-bob', '--domain', 'nowhere', '--realname', 'x'] },
+    { command: 'listusers', what: 'after the changes', args: ['--json'], json: some(/^user\/\/u-(bob|man)$/) },
+    { command: 'userinfo', what: 'a locked account', as: 'u-eve' },
+    { command: 'removeuser', what: 'without the right', args: ['--userid', 'u-bob'], as: 'plain' },
+    { command: 'removeuser', what: 'an administrator, by a manager', args: ['--userid', 'u-root'], as: 'manager' },
+    { command: 'removeuser', what: 'a user', args: ['--userid', 'u-bob'] },
+    { command: 'removeuser', what: 'the same again', args: ['--userid', 'u-bob'] },
+    { command: 'removeuser', what: 'by the full id', args: ['--userid', 'user//u-eve'] },
+    { command: 'removeuser', what: 'another domain', args: ['--userid', 'user/nowhere/u-root'] },
+    { command: 'userinfo', what: 'a removed account', as: 'u-bob' },
+  ],
+};

@@ -77,24 +77,34 @@ pub struct Names {
     pub addresses: Vec<IpAddr>,
 }
 
+/// Servers of one name on a LAN whose certificates cover the name that they get there: `outpost-2.local` is the second.
+const SAME_NAME: u32 = 4;
+
 impl Names {
-    /// The names of this machine: `cert` if configured, host name, `outpost.local`, addresses.
+    /// The names of this machine: `cert` if configured, host name, `outpost.local`, what that becomes where another machine
+    /// has it (discovery puts a number behind it), addresses.
     pub fn of_this_machine(cert: Option<&str>, addresses: Vec<IpAddr>) -> Names {
         let host =
             nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-        let host = host.to_ascii_lowercase();
-        let mut dns = vec!["outpost.local".to_owned(), "localhost".to_owned()];
+        Names::of_host(&host.to_ascii_lowercase(), cert, addresses)
+    }
+
+    fn of_host(host: &str, cert: Option<&str>, addresses: Vec<IpAddr>) -> Names {
+        let common = cert.unwrap_or(if host.is_empty() { "outpost" } else { host }).to_owned();
+        let mut wanted = vec![common.clone(), "outpost.local".to_owned(), "localhost".to_owned()];
         if host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte)) && !host.is_empty()
         {
+            wanted.push(host.to_owned());
             if !host.contains('.') {
-                dns.push(format!("{host}.local"));
+                wanted.push(format!("{host}.local"));
+                wanted.extend((2..=SAME_NAME).map(|n| format!("{host}-{n}.local")));
             }
-            dns.push(host.clone());
         }
-        let common =
-            cert.map_or_else(|| if host.is_empty() { "outpost".into() } else { host }, str::to_owned);
-        if !dns.contains(&common) {
-            dns.insert(0, common.clone());
+        let mut dns: Vec<String> = Vec::with_capacity(wanted.len());
+        for name in wanted {
+            if !dns.contains(&name) {
+                dns.push(name);
+            }
         }
         Names { common, dns, addresses }
     }
@@ -171,6 +181,27 @@ mod tests {
             dns: vec![common.into(), "outpost.local".into()],
             addresses: vec!["192.0.2.1".parse().expect("an address")],
         }
+    }
+
+    #[test]
+    fn a_second_box_in_the_lan_has_its_name_in_the_certificate() {
+        let names = Names::of_host("outpost", None, Vec::new());
+        let wanted = [
+            "outpost",
+            "outpost.local",
+            "localhost",
+            "outpost-2.local",
+            "outpost-3.local",
+            "outpost-4.local",
+        ];
+        assert_eq!(names.dns, wanted);
+        let named = Names::of_host("attic", Some("rmm.example.org"), Vec::new());
+        assert_eq!(named.common, "rmm.example.org");
+        for name in ["rmm.example.org", "attic.local", "attic-2.local", "outpost.local"] {
+            assert!(named.dns.iter().any(|one| one == name), "{name}");
+        }
+        assert_eq!(Names::of_host("", None, Vec::new()).dns, ["outpost", "outpost.local", "localhost"]);
+        assert_eq!(Names::of_host("no name", None, Vec::new()).dns[1..], ["outpost.local", "localhost"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 /**
  * The real MeshAgent (Linux x86-64, from MeshCentral's package) against Outpost: found by multicast and by address, core,
  * console, commands, terminal, files, ports, messages; then the server restarted, the link cut, a half-open socket, agents coming back
- * together, and an update to another build. `agent.mjs [--verbose]`, on a network of its own like `run.mjs`.
+ * together, and an update to another build. `agent.mjs [--verbose]`, on a network of its own like `run.mjs`, and among processes of its own.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -29,7 +29,9 @@ if (arch() !== 'x64') {
 if (!process.env.OUTPOST_COMPAT_INSIDE) {
   install();
   const user = process.getuid() === 0 ? [] : ['--user', '--map-root-user'];
-  const words = [...user, '--net', '--', process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
+  // Of the machine's processes it sees these only: MeshAgent's list of processes fails over one that has a line end among its
+  // arguments, whoever's it is.
+  const words = [...user, '--net', '--pid', '--fork', '--kill-child', '--mount-proc', '--', process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)];
   const child = spawn('unshare', words, { stdio: 'inherit', env: { ...process.env, OUTPOST_COMPAT_INSIDE: '1' } });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
   process.exit(await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1))));
@@ -279,9 +281,11 @@ try {
     for (const type of ['ps', 'services']) {
       // MeshAgent asks a program for each process; on a busy machine it takes its time.
       const heard = await ask(server, [{ action: 'msg', type, nodeid: device }], { wait: 60_000, enough: (message) => message.type === type });
-      const list = JSON.parse(heard.find((message) => message.type === type)?.value ?? '[]');
+      const answer = heard.find((message) => message.type === type);
+      if (!answer) throw new Error(`no answer to ${type}`);
       // A machine without an init system has processes and no services.
-      if (type === 'ps' && !Object.keys(list).length) throw new Error('no processes');
+      const list = Object.values(JSON.parse(answer.value ?? '[]'));
+      if (type === 'ps' && !list.some(({ cmd }) => cmd?.includes('meshagent'))) throw new Error(`processes: ${answer.value}`);
     }
     await ask(server, [{ action: 'toast', nodeids: [device], title: 'Test', msg: 'A toast', responseid: 't' }, { action: 'msg', type: 'messagebox', nodeid: device, title: 'Test', msg: 'A message', timeout: 1000, responseid: 'b' }], { wait: 3000 });
     const logged = async () => {

@@ -84,6 +84,10 @@ await story('app', async (scratch) => {
     expect(seen.booted === 'A' && seen.compatible === 'outpost-qemu-arm64', JSON.stringify(seen));
     const page = (await call('GET', '/api/bootstrap')).body;
     expect(page.includes('Attic box'), page);
+    const { total, available, own } = facts.memory;
+    const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+    expect(own > 1 << 20 && total - available > own, JSON.stringify(facts.memory));
+    return `memory: the server has ${mebibytes(own)}, the whole box ${mebibytes(total - available)} of ${mebibytes(total)}`;
   });
   await check('what was wrong is said beside them, and secrets are gone from the card', async () => {
     const problems = onCard('outpost.toml.problems.txt');

@@ -1,5 +1,7 @@
 #!/bin/bash
 # Builds the server and the agent for another kind of machine, static, into dist/<target>: scripts/cross.sh <target>…
+# `--quick` builds them into target/quick/<target>, without what takes most of the time, which is making them small: for trying
+# whether they build and run there.
 # With Rust from rustup that has the target installed, its standard library is linked; otherwise the standard library
 # is built from Debian's sources (rust-web-src). zig, from PyPI, is the C compiler and the linker of both.
 set -euo pipefail
@@ -14,6 +16,11 @@ targets=(aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-l
 declare -A budget=([outpost]=$((8 << 20)) [outpost-agent]=$((5 << 19)))
 declare -A ceiling=([outpost]=$((19 << 19)) [outpost-agent]=$((13 << 18)))
 
+profile=release out=dist
+if [ "${1:-}" = --quick ]; then
+    profile=quick out=target/quick
+    shift
+fi
 wanted=("$@")
 [ ${#wanted[@]} -gt 0 ] || wanted=("${targets[@]}")
 for target in "${wanted[@]}"; do
@@ -43,12 +50,12 @@ inspect() { # inspect <target> <program>
     esac
     size=$(stat -c %s "$program")
     printf '  %-32s %-14s %8d bytes, %s MiB' "$target" "$name" "$size" "$(mib "$size")"
-    if [ "$size" -gt "${budget[$name]}" ]; then
+    if [ "$profile" = release ] && [ "$size" -gt "${budget[$name]}" ]; then
         printf ', %s KiB over the budget of %s MiB' $(((size - budget[$name]) >> 10)) "$(mib "${budget[$name]}")"
     fi
     echo
-    case $target in
-    aarch64-*) [ "$size" -le "${ceiling[$name]}" ] || fail "$program is larger than $(mib "${ceiling[$name]}") MiB" ;;
+    case $profile-$target in
+    release-aarch64-*) [ "$size" -le "${ceiling[$name]}" ] || fail "$program is larger than $(mib "${ceiling[$name]}") MiB" ;;
     esac
 }
 
@@ -62,7 +69,7 @@ brings() { # brings <rustc> <target>
 # Chooses the compiler for a target: sets rustc, cargo, flags and more.
 choose() { # choose <target>
     local target=$1
-    flags=(-C relocation-model=pic) more=()
+    flags=(-C relocation-model=pic -C force-unwind-tables=no) more=()
     rustc=$(command -v rustc || true)
     cargo=$(command -v cargo || true)
     if ! brings "$rustc" "$target"; then
@@ -87,7 +94,7 @@ inputs() { # inputs <target> <package>
         "$rustc" --version
         cargo-zigbuild --version
         [ ! -x "$tools/python/bin/pip" ] || "$tools/python/bin/pip" list --format=freeze 2>/dev/null | grep -i '^ziglang'
-        echo "${flags[*]} ${more[*]-}"
+        echo "$profile ${flags[*]} ${more[*]-}"
         # Versions of the libraries, and how they are optimised.
         RUSTC=$rustc "$cargo" tree --quiet --locked --package "$2" --edges normal,build --target "$1" --prefix none --no-dedupe --format '{p} {f}' |
             sed 's# (/.*)##' | LC_ALL=C sort -u
@@ -112,11 +119,11 @@ program() { # program <target> <package>
         # A folder for each target, so that two can be built at the same time.
         folder=${CARGO_TARGET_DIR:-target}/cross/$target
         RUSTC=$rustc RUSTFLAGS="${flags[*]}" nice "$cargo" zigbuild --target-dir "$folder" --quiet \
-            --release --locked --target "$target" --package "$package" ${more[@]+"${more[@]}"} || return 1
+            --profile "$profile" --locked --target "$target" --package "$package" ${more[@]+"${more[@]}"} || return 1
         mkdir -p "$cache"
-        cp "$folder/$target/release/$package" "$kept.$$" && mv "$kept.$$" "$kept"
+        cp "$folder/$target/$profile/$package" "$kept.$$" && mv "$kept.$$" "$kept"
     fi
-    install -D -m 755 "$kept" "dist/$target/$package"
+    install -D -m 755 "$kept" "$out/$target/$package"
 }
 
 # One at a time: together, the agent would carry what only the server asks of their libraries.
@@ -141,9 +148,9 @@ done
 # What nobody asked for in a month makes room.
 find "$cache" -type f -mtime +30 -delete 2>/dev/null || true
 echo
-echo "Static programs in dist"
+echo "Static programs in $out"
 for target in "${wanted[@]}"; do
     for package in outpost outpost-agent; do
-        inspect "$target" "dist/$target/$package"
+        inspect "$target" "$out/$target/$package"
     done
 done

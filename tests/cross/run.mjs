@@ -2,7 +2,7 @@
  * The programs of `make cross`, each run by an emulator of the processor it is for: the server answers with its page,
  * the agent of the same kind enrols with it. Needs Debian's `qemu-user-static`.
  *
- *   node run.mjs [target…]
+ *   node run.mjs [--quick] [target…]   `--quick`: those of scripts/cross.sh --quick
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,6 +16,8 @@ import { ask, fetchFrom } from './control.mjs';
 
 const repository = resolve(fileURLToPath(new URL('.', import.meta.url)), '../..');
 const output = join(repository, 'target/cross-test');
+const quick = process.argv.includes('--quick');
+const programs = join(repository, quick ? 'target/quick' : 'dist');
 /** The emulator of each target's smallest machine. */
 const TARGETS = {
   'aarch64-unknown-linux-musl': ['qemu-aarch64-static', '-cpu', 'cortex-a53'],
@@ -51,7 +53,7 @@ mkdirSync(output, { recursive: true });
 async function target(name) {
   const emulator = TARGETS[name];
   begin(name);
-  const program = (file) => [...emulator, join(repository, 'dist', name, file)];
+  const program = (file) => [...emulator, join(programs, name, file)];
   const folder = join(scratch, name);
   const [data, port] = [join(folder, 'data'), await freePort()];
   mkdirSync(data, { recursive: true, mode: 0o700 });
@@ -88,15 +90,16 @@ async function target(name) {
 }
 
 try {
-  const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(TARGETS);
+  const named = process.argv.slice(2).filter((word) => word !== '--quick');
+  const wanted = named.length ? named : Object.keys(TARGETS);
   for (const name of wanted) {
-    expect(TARGETS[name] && existsSync(join(repository, 'dist', name, 'outpost')), `there is no dist/${name}: make cross TARGET=${name}`);
+    expect(TARGETS[name] && existsSync(join(programs, name, 'outpost')), `there is no ${programs}/${name}: scripts/cross.sh${quick ? ' --quick' : ''} ${name}`);
     await target(name);
   }
   if (wanted.includes('armv7-unknown-linux-musleabihf')) {
     begin('The processor of the first Raspberry Pi');
     await check('does not run what is made for newer ones, so the emulator tells them apart', async () => {
-      const { signal, status } = spawnSync('qemu-arm-static', ['-cpu', 'arm1176', join(repository, 'dist/armv7-unknown-linux-musleabihf/outpost'), '--version'], { encoding: 'utf8' });
+      const { signal, status } = spawnSync('qemu-arm-static', ['-cpu', 'arm1176', join(programs, 'armv7-unknown-linux-musleabihf/outpost'), '--version'], { encoding: 'utf8' });
       expect(signal === 'SIGILL' || status === 132, `it ended with ${signal ?? status}`);
     });
   }

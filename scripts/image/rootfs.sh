@@ -74,6 +74,13 @@ ln -sfn dash "$tree/usr/bin/sh"
 rm -rf "$tree"/var/cache/* "$tree"/var/lib/{dpkg,apt} "$tree"/etc/{apt,init.d,kernel} "$tree"/etc/{rc?.d,cron.*} \
     "$tree"/usr/{share,lib/*}/perl* "$tree"/usr/bin/perl* "$tree"/usr/lib/*/gconv "$tree"/usr/share/{i18n,gcc,gdb,polkit-1,initramfs-tools} \
     "$tree"/usr/share/zoneinfo/{right,posix} "$tree"/usr/lib/udev/hwdb.d "$tree"/usr/lib/systemd/boot
+# Small boards take a second for twenty of these: programs that look at each start whether there is something to make units
+# for (of them, fstab's is wanted), and rules that udev tries on each of hundreds of devices.
+find "$tree/usr/lib/systemd/system-generators" -type f ! -name systemd-fstab-generator -delete
+find "$tree/usr/lib/udev/rules.d" -name '*.rules' ! -name 50-firmware.rules ! -name 50-udev-default.rules ! -name '*-dm.rules' \
+    ! -name 60-block.rules ! -name 60-persistent-storage.rules ! -name 60-serial.rules ! -name 73-special-net-names.rules \
+    ! -name 75-net-description.rules ! -name 80-drivers.rules ! -name 80-net-setup-link.rules ! -name 95-dm-notify.rules \
+    ! -name 99-systemd.rules -delete
 
 # --- Ours.
 install -D -m 755 "$root/dist/$TARGET/outpost" "$tree/usr/lib/outpost/outpost"
@@ -110,7 +117,11 @@ for unit in systemd-logind.service getty@tty1.service getty.target systemd-netwo
     systemd-hwdb-update.service systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-boot-update.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
     systemd-update-utmp.service systemd-machine-id-commit.service ldconfig.service systemd-binfmt.service \
-    systemd-firstboot.service systemd-remount-fs.service systemd-fsck-root.service; do
+    systemd-firstboot.service systemd-remount-fs.service systemd-fsck-root.service systemd-repart.service \
+    systemd-network-generator.service systemd-user-sessions.service systemd-update-done.service getty-static.service \
+    systemd-ask-password-console.path systemd-ask-password-wall.path systemd-initctl.socket systemd-journald-audit.socket \
+    dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
+    sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount; do
     ln -sfn /dev/null "$tree/etc/systemd/system/$unit"
 done
 # Enabled means linked; a preset that was not applied would be an image without a server.

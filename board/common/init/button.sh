@@ -2,20 +2,23 @@
 # is switched on, and stays so for five seconds. config.txt gives it a pull-up, without which it would always be low.
 # A chapter of init.
 GPIO=${GPIO:-/sys/class/gpio}
+# The pin's number, and the names that the kernel has for the controller of the header's pins on these boards: they have other
+# controllers, for LEDs and power.
 PIN_FILE=${PIN_FILE:-/etc/outpost/reset-pin}
 # Tenths of a second.
 HELD=50
 
-# The controller of the header's pins, by its name: the boards have others for LEDs and power.
-button_chip() {
+# Where the pins of the first controller with one of these names begin.
+button_base() {
     for chip in $GPIO/gpiochip*; do
-        case $(cat $chip/label 2>/dev/null) in pinctrl-bcm2835 | pinctrl-bcm2711 | pinctrl-rp1) cat $chip/base && return 0 ;; esac
+        label=$(cat $chip/label 2>/dev/null) || continue
+        for name in "$@"; do [ "$label" != "$name" ] || { cat $chip/base && return 0; }; done
     done
     return 1
 }
 
 button_held() {
-    pin=$(cat "$PIN_FILE" 2>/dev/null) && base=$(button_chip) || return 1
+    read -r pin names 2>/dev/null <"$PIN_FILE" && base=$(button_base $names) || return 1
     line=$GPIO/gpio$((base + pin))
     [ -e $line ] || echo $((base + pin)) >$GPIO/export 2>/dev/null
     echo in >$line/direction 2>/dev/null

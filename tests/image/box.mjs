@@ -119,7 +119,7 @@ export class Box {
       expect(!this.machine.ended, `the emulator ended: ${tail(this.log, 5)}`);
       const refused = this.machine.lines.find((line) => /outpost-init: .*(cannot|no |too small)/.test(line.text));
       expect(!refused, refused?.text);
-      const answer = await fetchFrom(this.here, '/health.ashx', { timeout: 3000 }).catch(() => null);
+      const answer = await fetchFrom(this.here, '/health.ashx', { timeout: 1500 }).catch(() => null);
       return answer?.body === 'ok';
     }, seconds);
     return (Date.now() - this.began) / 1000;

@@ -38,6 +38,18 @@ export class ForgetfulCard {
     this.served = Promise.resolve();
   }
 
+  /**
+   * Lets the power fail in the middle of writing: with the `nth` write from now the card hears and says no more. Gives whether
+   * there was one within `milliseconds`; the emulator has to be killed then.
+   */
+  failAtWrite(nth, milliseconds) {
+    return new Promise((done) => {
+      const end = (blown) => (clearTimeout(timer), (this.fuse = null), done(blown));
+      const timer = setTimeout(end, milliseconds, false);
+      this.fuse = { left: nth, blow: () => ((this.blown = true), end(true)) };
+    });
+  }
+
   async close() {
     this.server.close();
     await this.served;
@@ -46,6 +58,7 @@ export class ForgetfulCard {
 
   #serve(socket) {
     let held = Buffer.alloc(0);
+    this.blown = false;
     let state = this.#greeted;
     let goodbye = false;
     const reply = (...parts) => socket.write(Buffer.concat(parts));
@@ -59,6 +72,7 @@ export class ForgetfulCard {
       for (let step; (step = state.call(this, held, reply)); ) {
         held = held.subarray(step.used);
         state = step.next ?? state;
+        if (this.blown) return void socket.destroy();
         if (step.goodbye) {
           goodbye = true;
           socket.end();
@@ -111,6 +125,10 @@ export class ForgetfulCard {
     else {
       if (type === WRITE || type === ZEROES) {
         this.#write(at, type === WRITE ? Buffer.from(held.subarray(28, used)) : Buffer.alloc(length));
+        if (this.fuse && (this.fuse.left -= 1) <= 0) {
+          this.fuse.blow();
+          return { used };
+        }
         if (flags & FUA) this.#flush(at / SECTOR, (at + length) / SECTOR);
       } else if (type === FLUSH) {
         this.#flush();

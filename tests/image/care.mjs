@@ -12,8 +12,8 @@ import { Box, START, makeCard, output, pause, repository, story, until } from '.
 import { ForgetfulCard, dice } from './card.mjs';
 
 const AGENTS = 100;
-/** Minutes that are measured, and those before: agents' first reports, and what their enrolment left to be written. */
-const [MINUTES, SETTLING] = [Number(process.env.MINUTES ?? 6), 2];
+/** Minutes that are measured, and those before: agents' first reports, and what their enrolment left to be written (the journal is, after five). */
+const [MINUTES, SETTLING] = [Number(process.env.MINUTES ?? 6), 5];
 /** Bytes an hour: the design's budget. */
 const BUDGET = 5 << 20;
 const load = ['release', 'debug'].map((kind) => join(repository, 'target', kind, 'examples/load')).find(existsSync);

@@ -1,6 +1,6 @@
 /**
  * What happens to cards: a damaged table of partitions, a damaged and a destroyed data partition, a factory reset by a file on the
- * boot partition or from the box itself, power cuts in the middle of it. The box comes up each time and says what happened.
+ * boot partition, from the box itself or by its button, power cuts in the middle of it. The box comes up each time and says what happened.
  *
  *   make image BOARD=qemu-arm64 && node mishaps.mjs
  */
@@ -10,14 +10,15 @@ import { join } from 'node:path';
 import { run } from '../e2e/processes.mjs';
 import { begin, check, expect } from '../e2e/report.mjs';
 import { Box, RESET, START, TABLE_COPY, makeCard, partition, piece, story, until } from './box.mjs';
-import { SHELL, change, placeSlot, shippedSlot } from './slots.mjs';
+import { SHELL, change, changeRamDisk, placeSlot, shippedSlot } from './slots.mjs';
 
 /** MiB */
 const CARD = 768;
 
 await story('mishaps', async (scratch) => {
   const card = makeCard(join(scratch, 'card.img'), { size: CARD });
-  placeSlot(change(shippedSlot(join(scratch, 'slot.ext4')), SHELL), card);
+  const slot = change(shippedSlot(join(scratch, 'slot.ext4')), SHELL);
+  placeSlot(slot, card);
   const box = new Box(card);
   const overwrite = (at, bytes) => {
     const file = openSync(card, 'r+');
@@ -121,4 +122,19 @@ await story('mishaps', async (scratch) => {
     await box.settles('A');
     expect(!box.machine.lines.some((line) => /outpost-box: reset/.test(line.text)), 'it was reset again');
   }, { seconds: START * 2 });
+
+  begin('The reset button is held while the box is switched on');
+  await check('the box is reset', async () => {
+    await box.cut();
+    // A pin of the emulated board's controller (PL061), which nothing drives: it is low, as if it were connected to ground.
+    placeSlot(changeRamDisk(slot, 'etc/outpost/reset-pin', '5 9030000.pl061\n'), card);
+    // Without ACPI the machine has it.
+    box.more = ['-machine', 'acpi=off'];
+    await box.start('mishaps-button');
+    const { text } = await box.line(/outpost-box: reset/);
+    expect(text.includes('by the button'), text);
+    await box.makeAdmin();
+    await box.settles('A');
+    return text.trim();
+  }, { seconds: START });
 });

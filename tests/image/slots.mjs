@@ -2,7 +2,7 @@
  * Other slots than the shipped one, made from it: a newer one, broken ones; and updates with them. Files are put into a slot
  * without mounting it.
  */
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { run } from '../e2e/processes.mjs';
@@ -15,12 +15,12 @@ function command(words, how = {}) {
   return out;
 }
 
-/** The slot of the image, as a file. */
-export function shippedSlot(file) {
-  const { at } = partition(image, 2);
+/** The slot of an image, as a file. */
+export function shippedSlot(file, from = image) {
+  const { at } = partition(from, 2);
   // Its superblock says how many blocks of 4 KiB it has.
-  const blocks = piece(image, at + 1024, 1024).readUInt32LE(4);
-  command(['dd', `if=${image}`, `of=${file}`, 'bs=4096', `skip=${at / 4096}`, `count=${blocks}`, 'conv=sparse', 'status=none']);
+  const blocks = piece(from, at + 1024, 1024).readUInt32LE(4);
+  command(['dd', `if=${from}`, `of=${file}`, 'bs=4096', `skip=${at / 4096}`, `count=${blocks}`, 'conv=sparse', 'status=none']);
   return file;
 }
 
@@ -29,7 +29,7 @@ export function placeSlot(slot, card) {
   command(['dd', `if=${slot}`, `of=${card}`, 'bs=4096', `seek=${partition(card, 2).at / 4096}`, 'conv=notrunc', 'status=none']);
 }
 
-/** Writes files (path: text, programs by a `#!`) and links (path: `{to}`) into a slot. */
+/** Writes files (path: text or bytes, programs by a `#!`) and links (path: `{to}`) into a slot. */
 export function change(slot, entries) {
   const folder = mkdtempSync(join(tmpdir(), 'outpost-slot-'));
   const lines = [];
@@ -37,7 +37,7 @@ export function change(slot, entries) {
     lines.push(`mkdir ${dirname(path)}`, `rm ${path}`);
     if (what.to) return lines.push(`symlink ${path} ${what.to}`);
     writeFileSync(join(folder, String(n)), what);
-    lines.push(`write ${join(folder, String(n))} ${path}`, `sif ${path} mode ${what.startsWith('#!') ? '0100755' : '0100644'}`, `sif ${path} uid 0`, `sif ${path} gid 0`);
+    lines.push(`write ${join(folder, String(n))} ${path}`, `sif ${path} mode ${String(what).startsWith('#!') ? '0100755' : '0100644'}`, `sif ${path} uid 0`, `sif ${path} gid 0`);
   });
   writeFileSync(join(folder, 'lines'), lines.join('\n') + '\n');
   command(['debugfs', '-w', '-f', join(folder, 'lines'), slot]);
@@ -50,6 +50,19 @@ export function change(slot, entries) {
 }
 
 export const read = (slot, path) => command(['debugfs', '-R', `cat ${path}`, slot]);
+
+/** Puts a file into a slot's initial RAM disk: the kernel unpacks one archive behind the other. */
+export function changeRamDisk(slot, path, text) {
+  const folder = mkdtempSync(join(tmpdir(), 'outpost-ram-'));
+  const [disk, tree] = [join(folder, 'initrd.img'), join(folder, 'tree')];
+  mkdirSync(dirname(join(tree, path)), { recursive: true });
+  writeFileSync(join(tree, path), text);
+  command(['debugfs', '-R', `dump /boot/initrd.img ${disk}`, slot]);
+  command(['sh', '-c', `cd ${tree} && find . | cpio --quiet -R 0:0 -H newc -o | gzip -n >>${disk}`]);
+  change(slot, { '/boot/initrd.img': readFileSync(disk) });
+  rmSync(folder, { recursive: true });
+  return slot;
+}
 
 /** A shell for the test, as root and without a question. Slots with it are made here and nowhere else. */
 export const SHELL = {

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but `trials` and `cross_all` when none is named.
+# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but cross_all when none is named.
 set -uo pipefail
 . "$(dirname "$0")/tools.sh"
 cd "$root"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(lint unit web e2e kms compat deb yocto cross image fuzz)
+[ ${#parts[@]} -gt 0 ] || parts=(programs lint unit web e2e kms compat deb yocto cross image fuzz)
 logs=$root/target/test-logs
 mkdir -p "$logs"
 # Long runs read better without a progress bar in a log.
@@ -41,14 +41,15 @@ note() {
     fi
 }
 
-# beside <name> <command…>: like check, but two of these run at the same time. For what keeps one processor busy, as an
-# emulator does; the output is shown when it has ended. `gather` waits for all of them.
+# beside <name> <command…>: like check, but $at_once of these run at the same time. For what keeps one processor busy at most,
+# as an emulator does; the output is shown when it has ended. `gather` waits for all of them.
+at_once=2
 declare -A beside_name=() beside_start=()
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 beside() {
     local name=$1
     shift
-    while [ ${#beside_name[@]} -ge 2 ]; do gather_one; done
+    while [ ${#beside_name[@]} -ge $at_once ]; do gather_one; done
     echo
     echo "== $name (begun)"
     "$@" >"$logs/$(log_name "$name")" 2>&1 &
@@ -110,6 +111,8 @@ part_fuzz() {
 
 part_e2e() {
     check "release build" make --no-print-directory build
+    # From here on the machine is for what is tested.
+    gather
     [ -d tests/e2e/node_modules ] || scripts/npm.sh tests/e2e ci
     # MeshCentral's own agent has its part in the story; there is one for this kind of machine only.
     if [ "$(uname -m)" = x86_64 ] && [ -z "${OUTPOST_PEER:-}" ]; then
@@ -139,20 +142,31 @@ part_compat() {
     check "MeshCentral's agent" node tests/compat/agent.mjs
 }
 
-# The kind that the image is of; `make cross` and `make cross-test` have all four, which takes a quarter of an hour.
-part_cross() {
-    local target=aarch64-unknown-linux-musl
+# For other kinds of machines: what the image has, as it is shipped; the others without making them small, which takes most of
+# the time (`make cross && make cross-test` has all four as they are shipped). Programs that were built from the same sources
+# before are taken from a cache.
+image_target=aarch64-unknown-linux-musl
+other_targets=(armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl)
+
+# Making a program small keeps one processor busy for minutes: meanwhile the other one checks.
+programs_asked=
+part_programs() {
+    programs_asked=yes
     scripts/setup.sh cross
     build_web || return
-    # Programs that were built from the same sources before are taken from a cache.
-    check "static programs for $target" scripts/cross.sh "$target"
-    check "programs for $target, emulated" node tests/cross/run.mjs "$target"
+    at_once=1
+    beside "static programs, as shipped" nice scripts/cross.sh "$image_target"
+}
+
+part_cross() {
+    [ -n "$programs_asked" ] || part_programs
+    gather
+    check "static programs, quickly built" scripts/cross.sh --quick "${other_targets[@]}"
+    check "programs for other machines, emulated" node tests/cross/run.mjs "$image_target"
+    check "quickly built ones, emulated" node tests/cross/run.mjs --quick "${other_targets[@]}"
 }
 
 part_cross_all() {
-    scripts/setup.sh cross
-    build_web || return
-    check "static programs for other machines" scripts/cross.sh
     check "programs for other machines, emulated" node tests/cross/run.mjs
 }
 
@@ -175,10 +189,12 @@ image_is_there() {
     local image=dist/image/outpost-qemu-arm64.img
     scripts/setup.sh image
     build_web || return
-    [ -x dist/aarch64-unknown-linux-musl/outpost ] || check "programs of the image" scripts/cross.sh aarch64-unknown-linux-musl
+    [ -n "$programs_asked" ] || part_programs
+    gather
     # Made again when something in it is newer; compressed, so that its size is held against the budget.
     if [ ! -f "$image.xz" ] || [ -n "$(find dist/*-musl* board scripts/image scripts/image.sh systemd -type f -newer "$image.xz" -print -quit)" ]; then
         check "image" scripts/image.sh qemu-arm64
+        check "image for a Raspberry Pi" scripts/image.sh --raw rpi-arm64
     fi
 }
 
@@ -187,27 +203,24 @@ load_is_there() {
 }
 
 part_image() {
-    image_is_there || return
-    check "the box's reset button" busybox sh tests/image/button.sh
-    beside "the box: its owner's settings, update and reset" node tests/image/app.mjs
-    beside "the box: started, used, restarted" node tests/image/run.mjs
-    gather
-}
-
-# What takes an hour: `make image-test`, before a release, not in every run.
-part_trials() {
     image_is_there && load_is_there || return
-    # Two boxes of its own.
-    check "the box: ${CUTS:-50} power cuts" node tests/image/cuts.mjs
+    check "the box's reset button" busybox sh tests/image/button.sh
+    # The first waits nearly all the time; the last has two boxes.
+    at_once=3
+    beside "the box: what it writes to its card" node tests/image/care.mjs
     beside "the box: updates" node tests/image/updates.mjs
     beside "the box: damage and resets" node tests/image/mishaps.mjs
-    beside "the box: what it writes to its card" node tests/image/care.mjs
+    beside "the box: its owner's settings, update and reset" node tests/image/app.mjs
+    beside "the box: started, used, restarted" node tests/image/run.mjs
+    beside "the image for a Raspberry Pi" node tests/image/pi.mjs
+    beside "the box: ${CUTS:-50} power cuts" node tests/image/cuts.mjs
     gather
 }
 
 for part in "${parts[@]}"; do
     "part_$part" || failed=$((failed + 1))
 done
+gather
 
 echo
 echo "Summary"

@@ -12,9 +12,9 @@ cd "$root"
 
 targets=(aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl)
 # Bytes of a release build: the design's budgets, 8 and 2.5 MiB, which are exceeded (docs/architecture.md) and said so; and
-# what a build for aarch64 fails beyond, 9.5 and 3.25 MiB, so that they are not exceeded by more.
+# what a build for aarch64 fails beyond, 9 and 2.75 MiB, so that they are not exceeded by more.
 declare -A budget=([outpost]=$((8 << 20)) [outpost-agent]=$((5 << 19)))
-declare -A ceiling=([outpost]=$((19 << 19)) [outpost-agent]=$((13 << 18)))
+declare -A ceiling=([outpost]=$((9 << 20)) [outpost-agent]=$((11 << 18)))
 
 profile=release out=dist
 if [ "${1:-}" = --quick ]; then

@@ -99,7 +99,7 @@ CUTS ?= 50
 export CUTS
 
 image-test: ## The image of the board qemu-arm64: used, updated, damaged, reset, switched off CUTS times
-	@scripts/test.sh image
+	@scripts/test.sh image cuts
 
 lint: ## Formatting, lints, licences and sources of what is built in
 	@scripts/test.sh lint

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but cross_all when none is named.
+# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but cross_all and cuts when none is named.
 set -uo pipefail
 . "$(dirname "$0")/tools.sh"
 cd "$root"
@@ -205,7 +205,7 @@ load_is_there() {
 part_image() {
     image_is_there && load_is_there || return
     check "the box's reset button" busybox sh tests/image/button.sh
-    # The first waits nearly all the time; the last has two boxes.
+    # The first waits nearly all the time.
     at_once=3
     beside "the box: what it writes to its card" node tests/image/care.mjs
     beside "the box: updates" node tests/image/updates.mjs
@@ -213,8 +213,13 @@ part_image() {
     beside "the box: its owner's settings, update and reset" node tests/image/app.mjs
     beside "the box: started, used, restarted" node tests/image/run.mjs
     beside "the image for a Raspberry Pi" node tests/image/pi.mjs
-    beside "the box: ${CUTS:-50} power cuts" node tests/image/cuts.mjs
     gather
+}
+
+# Not in every run: a quarter of an hour for fifty, and two boxes at a time.
+part_cuts() {
+    image_is_there && load_is_there || return
+    check "the box: ${CUTS:-50} power cuts" node tests/image/cuts.mjs
 }
 
 for part in "${parts[@]}"; do

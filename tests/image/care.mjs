@@ -52,6 +52,10 @@ await story('care', async (scratch) => {
     const hour = ((card.written - before) / (Date.now() - from)) * 3_600_000;
     const words = `${(hour / 2 ** 20).toFixed(2)} MiB an hour; KiB in each of ${MINUTES} minutes: ${each.join(' ')}`;
     expect(hour < BUDGET, words);
+    // What is written is seen: an account that is acknowledged is on the card.
+    const idle = card.written;
+    await box.ask({ action: 'adduser', username: 'writer', pass: 'slate harbour writer 7' });
+    expect(card.written > idle, 'a new account was not seen to be written');
     return words;
   }, { seconds: MINUTES * 60 + 60 });
 });

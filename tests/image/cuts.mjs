@@ -46,8 +46,10 @@ class Lane {
     this.box = new Box(this.card.address, { processors: 1 });
   }
 
+  /** Each time at a place of its own: a card that is taken out removes its own. */
   insert(file) {
-    return new ForgetfulCard(file, join(this.scratch, `socket-${this.number}`), this.chance);
+    this.inserted = (this.inserted ?? 0) + 1;
+    return new ForgetfulCard(file, join(this.scratch, `socket-${this.number}-${this.inserted}`), this.chance);
   }
 
   async cut(card = this.card) {
@@ -95,8 +97,8 @@ class Lane {
     await card.served;
     this.tally(card);
     await card.close();
-    this.box = box;
     this.card = this.insert(this.file);
+    this.box = Object.assign(box, { card: this.card.address });
   }
 
   look() {

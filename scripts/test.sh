@@ -167,6 +167,7 @@ part_cross() {
 }
 
 part_cross_all() {
+    scripts/setup.sh cross
     check "programs for other machines, emulated" node tests/cross/run.mjs
 }
 
@@ -186,13 +187,13 @@ part_yocto() {
 
 # These start the very image that is shipped.
 image_is_there() {
-    local image=dist/image/outpost-qemu-arm64.img
+    local image=dist/image/outpost-qemu-arm64.img pi=dist/image/outpost-rpi-arm64.img
     scripts/setup.sh image
     build_web || return
     [ -n "$programs_asked" ] || part_programs
     gather
     # Made again when something in it is newer; compressed, so that its size is held against the budget.
-    if [ ! -f "$image.xz" ] || [ -n "$(find dist/*-musl* board scripts/image scripts/image.sh systemd -type f -newer "$image.xz" -print -quit)" ]; then
+    if [ ! -f "$image.xz" ] || [ ! -f "$pi" ] || [ -n "$(find dist/*-musl* board scripts/image scripts/image.sh systemd -type f -newer "$image.xz" -print -quit)" ]; then
         check "image" scripts/image.sh qemu-arm64
         check "image for a Raspberry Pi" scripts/image.sh --raw rpi-arm64
     fi

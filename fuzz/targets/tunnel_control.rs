@@ -16,9 +16,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let written = control.to_json();
     assert!(written.starts_with(r#"{"ctrlChannel":"102938","type":""#));
-    let mut value: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&written).expect("it is JSON");
     // The name of a file may hold any character of a file name, line ends too; all the rest is prose.
-    if let Some(serde_json::Value::String(path)) = value.as_object_mut().unwrap().remove("file") {
+    if let Some(serde_json::Value::String(path)) = value.as_object_mut().expect("an object").remove("file") {
         assert!(path.len() <= 4 * MAX_PATH && !path.contains('\0'), "{path:?}");
     }
     assert_clean(&value);

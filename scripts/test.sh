@@ -239,7 +239,7 @@ for i in "${!names[@]}"; do
     echo
     echo "What failed in: ${names[$i]}"
     log=$logs/$(log_name "${names[$i]}")
-    said=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -A 6 -E '^ *✗|FAILED|^error|panicked|^ *× ' | head -60)
+    said=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -A 6 -E '^ *✗|FAILED|^ *FAIL |^error|panicked|^ *× ' | head -60)
     echo "${said:-$(tail -20 "$log")}" | sed 's/^/  /'
 done
 echo

@@ -1,10 +1,10 @@
 /**
- * The image for Raspberry Pi 3, 4 and Zero 2 W in an emulated Raspberry Pi 3B, as far as that goes: U-Boot and device tree from
- * the card, the kernel's drivers of the board's card reader, pins and console, systemd, the server. The emulator has neither
- * the firmware, nor the network of the board, nor its watchdog: it resets the board the moment that one is armed, so its
- * driver is left out. Pins have no pull-ups: the reset button's is low, as if somebody held it.
+ * The images for Raspberry Pis in emulated ones, as far as that goes: U-Boot and device tree from the card, the kernel's drivers
+ * of the board's card reader, pins and console, systemd, the server. The emulator has neither the firmware, nor the network of
+ * these boards, nor their watchdog: it resets the board the moment that one is armed, so its driver is left out. Pins have
+ * no pull-ups: the reset button's is low, as if somebody held it.
  *
- *   make image BOARD=rpi-arm64 && node pi.mjs
+ *   make image BOARD=rpi-arm64 && node pi.mjs rpi-arm64
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,33 +13,54 @@ import { begin, check, expect } from '../e2e/report.mjs';
 import { START, makeCard, output, partition, repository, slots, story, until } from './box.mjs';
 import { change, changeRamDisk, placeSlot, shippedSlot } from './slots.mjs';
 
-const image = join(repository, 'dist/image/outpost-rpi-arm64.img');
-const TREE = 'bcm2837-rpi-3-b.dtb';
+/** Boards: the image that they start, their device tree, and which serial line is the console that the image uses. */
+const BOARDS = {
+  'rpi-arm64': { name: 'Raspberry Pi 3B', machine: 'raspi3b', tree: 'bcm2837-rpi-3-b.dtb', line: 1 },
+  'rpi-armhf': { name: 'Raspberry Pi 2B', machine: 'raspi2b', tree: 'bcm2836-rpi-2-b.dtb', line: 0, arm: true },
+  'rpi-armel': { name: 'Raspberry Pi Zero', machine: 'raspi0', tree: 'bcm2835-rpi-zero.dtb', line: 0, arm: true },
+};
+/** Where the firmware of the boards of 32 bits puts what it starts. */
+const FIRMWARE_PUTS = '0x8000';
 
-await story('pi', async (scratch) => {
-  expect(existsSync(image), `there is no ${image}: make image BOARD=rpi-arm64`);
+const board = process.argv[2] ?? 'rpi-arm64';
+const { name, machine: model, tree, line: consoleLine, arm } = BOARDS[board] ?? {};
+if (!model) {
+  console.error(`There is no emulated board for '${board}'. There are: ${Object.keys(BOARDS).join(' ')}`);
+  process.exit(2);
+}
+const image = join(repository, `dist/image/outpost-${board}.img`);
+
+await story(board, async (scratch) => {
+  expect(existsSync(image), `there is no ${image}: make image BOARD=${board}`);
   const card = makeCard(join(scratch, 'card.img'), { from: image });
   const modules = readFileSync(join(repository, 'board/common/init/modules'), 'utf8').replace(/^.*_wdt\n/gm, '');
   const slot = changeRamDisk(shippedSlot(join(scratch, 'slot.ext4'), image), 'etc/modules', modules);
   placeSlot(change(slot, { '/etc/modprobe.d/no-watchdog.conf': 'blacklist bcm2835_wdt\n' }), card);
   const boot = `${card}@@${partition(card, 1).at}`;
-  for (const file of ['u-boot.bin', TREE]) {
-    const { code, err } = run(null, ['mcopy', '-n', '-i', boot, `::${file}`, join(scratch, file)]);
+  const command = (words) => {
+    const { code, err } = run(null, words);
     expect(code === 0, err);
+  };
+  for (const file of ['u-boot.bin', tree]) command(['mcopy', '-n', '-i', boot, `::${file}`, join(scratch, file)]);
+  let loader = join(scratch, 'u-boot.bin');
+  if (arm) {
+    // The emulator puts a plain file elsewhere than the firmware would, and only into the hands of a kernel its device tree.
+    command(['mkimage', '-A', 'arm', '-O', 'linux', '-T', 'kernel', '-C', 'none', '-a', FIRMWARE_PUTS, '-e', FIRMWARE_PUTS, '-d', loader, `${loader}.uimage`]);
+    loader += '.uimage';
   }
-  const log = join(output, 'pi.log');
-  // The second serial line is the console that the image uses.
-  const words = ['qemu-system-aarch64', '-M', 'raspi3b', '-display', 'none', '-monitor', 'none', '-serial', 'null', '-serial', 'stdio'];
-  words.push('-kernel', join(scratch, 'u-boot.bin'), '-dtb', join(scratch, TREE), '-drive', `file=${card},if=sd,format=raw`);
+  const log = join(output, `${board}.log`);
+  const words = [arm ? 'qemu-system-arm' : 'qemu-system-aarch64', '-M', model, '-display', 'none', '-monitor', 'none'];
+  for (let line = 0; line < consoleLine; line += 1) words.push('-serial', 'null');
+  words.push('-serial', 'stdio', '-kernel', loader, '-dtb', join(scratch, tree), '-drive', `file=${card},if=sd,format=raw`);
   const began = Date.now();
-  const machine = start('pi', null, words, { log });
+  const machine = start(board, null, words, { log });
   const line = (pattern) =>
     until(`the console does not say ${pattern}; last: ${tail(log, 3)}`, () => {
       expect(!machine.ended, `the emulator ended: ${tail(log, 5)}`);
       return machine.lines.find(({ text }) => pattern.test(text))?.text.trim();
     });
 
-  begin('A Raspberry Pi 3B, emulated');
+  begin(`A ${name}, emulated`);
   await check('U-Boot on the card chooses a slot and starts its kernel', async () => {
     await line(/Outpost: slot A/);
     await line(/Starting kernel/);

@@ -106,23 +106,37 @@ export const desktop = {
     const shows = async (colour, what) => until(what, async () => (await pixel()).every((part, n) => Math.abs(part - colour[n]) <= 8));
     await check('twelve seconds of a screen that changes', async () => {
       // The session before has ended when sessions begin to be recorded, so that there will be one recording. It goes on
-      // behind other tabs of the device; another page ends it.
+      // behind other tabs of the device; another page ends it. This agent tells of its sessions late, so that its end is
+      // waited for after its beginning.
+      const sessions = async () => {
+        const node = Object.values((await ask(page, { action: 'nodes' })).nodes).flat().find((node) => node._id === remote.node._id);
+        return node?.conn === 1 && node.agent?.core ? Object.keys(node.sessions?.kvm ?? {}).length : -1;
+      };
+      await until('the session before was not told of', async () => (await sessions()) > 0, 20_000);
       await page.goto(`${URL_OF_SERVER}/app/events`);
-      const isFree = (node) => node._id === remote.node._id && node.conn === 1 && node.agent?.core && !Object.keys(node.sessions?.kvm ?? {}).length;
-      await until('the agent is not there, or its session does not end', async () => Object.values((await ask(page, { action: 'nodes' })).nodes).flat().some(isFree), 30_000);
+      await until('the session before does not end', async () => (await sessions()) === 0, 20_000);
       await mark(page, RECORDED);
       paint(colours[0]);
-      await page.goto(`${address}/desktop`);
-      await page.getByText('This session is recorded.').waitFor();
+      // It has been seen to die between two sessions; then, and only then, the session is begun again when it is back.
+      const deaths = () => remote.agent.lines.filter(({ text }) => text.startsWith('it ended with')).length;
+      for (let before = -1; before < deaths(); ) {
+        before = deaths();
+        await until('the agent is not there', async () => (await sessions()) === 0, 30_000);
+        await page.goto(`${address}/desktop`);
+        await page.getByText('This session is recorded.').waitFor().catch((error) => {
+          if (deaths() === before) throw error;
+        });
+      }
       await shows(colours[0], 'the screen is not there');
       await wait(6000);
       paint(colours[1]);
       await shows(colours[1], 'the screen did not change');
       await wait(6000);
-    }, { seconds: 60 });
+      return deaths() ? `the agent ended ${deaths()} times` : undefined;
+    }, { seconds: 120 });
     await check('the right picture is there at any time, by the index', async () => {
       await page.goto(`${URL_OF_SERVER}/app/recordings`);
-      await page.getByRole('listitem').filter({ hasText: 'Desktop' }).waitFor();
+      await page.getByRole('listitem').filter({ hasText: 'Desktop' }).first().waitFor();
       await play(page, remote.node.name);
       await page.getByRole('button', { name: 'Pause' }).click();
       await seek(page, 11);
@@ -140,10 +154,11 @@ export const desktop = {
       await page.getByRole('region', { name: 'Player' }).waitFor();
       await shows(colours[0], 'it does not play');
       await page.getByRole('button', { name: 'Close' }).click();
-      const row = page.getByRole('listitem').filter({ hasText: 'Desktop' });
-      await row.getByRole('button', { name: 'Remove' }).click();
+      const rows = page.getByRole('listitem').filter({ hasText: 'Desktop' });
+      const before = await rows.count();
+      await rows.first().getByRole('button', { name: 'Remove' }).click();
       await on.inDialog(page, 'Remove').click();
-      await row.waitFor({ state: 'detached' });
+      await until('its row stays', async () => (await rows.count()) === before - 1);
       expect(!readdirSync(world.recordings).includes(name), `${name} is still there`);
     });
     await mark(page, 0);

@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test build web server agent agents lint unit web-test fuzz e2e kms compat bench cross cross-test deb deb-test dist yocto-check image bundle update-keys qemu image-test screenshots setup setup-test clean
+.PHONY: help run test build web server agent agents lint unit web-test fuzz e2e kms compat bench cross cross-test deb deb-test dist yocto-check image bundle update-keys qemu image-test boards-test screenshots setup setup-test clean
 
 # What `make run` starts the server with; for example: make run ARGS="--port 8443 --redirport 8080"
 ARGS ?=
@@ -99,7 +99,10 @@ CUTS ?= 50
 export CUTS
 
 image-test: ## The image of the board qemu-arm64: used, updated, damaged, reset, switched off CUTS times
-	@scripts/test.sh image cuts
+	@scripts/test.sh image
+
+boards-test: ## The images for the Raspberry Pis of 32 bits, in emulated ones
+	@scripts/test.sh boards
 
 lint: ## Formatting, lints, licences and sources of what is built in
 	@scripts/test.sh lint

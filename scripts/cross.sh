@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds the server and the agent for another kind of machine, static, into dist/<target>: scripts/cross.sh <target>…
-# `--quick` builds them into target/quick/<target>, without what takes most of the time, which is making them small: for trying
-# whether they build and run there.
+# `--agents` builds the agents only: a server offers those for all kinds of machines. `--quick` builds the server only, into
+# target/quick/<target>, without what takes most of the time, which is making it small: for trying whether it builds and runs there.
 # With Rust from rustup that has the target installed, its standard library is linked; otherwise the standard library
 # is built from Debian's sources (rust-web-src). zig, from PyPI, is the C compiler and the linker of both.
 set -euo pipefail
@@ -16,11 +16,12 @@ targets=(aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-l
 declare -A budget=([outpost]=$((8 << 20)) [outpost-agent]=$((5 << 19)))
 declare -A ceiling=([outpost]=$((9 << 20)) [outpost-agent]=$((11 << 18)))
 
-profile=release out=dist
-if [ "${1:-}" = --quick ]; then
-    profile=quick out=target/quick
-    shift
-fi
+profile=release out=dist packages=(outpost-agent outpost)
+case ${1:-} in
+--quick) profile=quick out=target/quick packages=(outpost) ;;
+--agents) packages=(outpost-agent) ;;
+esac
+[[ ${1:-} != --* ]] || shift
 wanted=("$@")
 [ ${#wanted[@]} -gt 0 ] || wanted=("${targets[@]}")
 for target in "${wanted[@]}"; do
@@ -127,7 +128,10 @@ program() { # program <target> <package>
 }
 
 # One at a time: together, the agent would carry what only the server asks of their libraries.
-both() { program "$1" outpost-agent && program "$1" outpost; }
+build() { # build <target>
+    local package
+    for package in "${packages[@]}"; do program "$1" "$package" || return 1; done
+}
 
 # Two targets at a time, where there are processors for it: optimising across all of a program keeps only one busy.
 at_once=$(($(nproc) > 1 ? 2 : 1))
@@ -138,7 +142,7 @@ for target in "${wanted[@]}"; do
         wait -n || fail "A build failed."
         running=$((running - 1))
     fi
-    both "$target" &
+    build "$target" &
     running=$((running + 1))
 done
 while [ "$running" -gt 0 ]; do
@@ -150,7 +154,7 @@ find "$cache" -type f -mtime +30 -delete 2>/dev/null || true
 echo
 echo "Static programs in $out"
 for target in "${wanted[@]}"; do
-    for package in outpost outpost-agent; do
+    for package in "${packages[@]}"; do
         inspect "$target" "$out/$target/$package"
     done
 done

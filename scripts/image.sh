@@ -14,10 +14,12 @@ board=${1:-}
     exit 2
 }
 . "board/$board/board.conf"
-if [ ! -x "dist/$TARGET/outpost" ] || [ ! -x "dist/$TARGET/outpost-agent" ]; then
+if [ ! -x "dist/$TARGET/outpost" ]; then
     make --no-print-directory web
     scripts/cross.sh "$TARGET"
 fi
+# A box offers agents for all kinds of machines, whatever it is itself.
+[ "$(find dist -path 'dist/*-linux-musl*/outpost-agent' | wc -l)" -eq 4 ] || scripts/cross.sh --agents
 
 if [ "$(id -u)" -ne 0 ] && [ -z "${OUTPOST_UNSHARED:-}" ]; then
     # Files of all owners are made in a user namespace.

@@ -77,6 +77,7 @@ if [ "$want" = image ]; then
     need depmod kmod
     need cpio cpio
     need mkimage u-boot-tools
+    need fdtput device-tree-compiler
     need xz xz-utils
     need bmaptool bmap-tools
     need newuidmap uidmap

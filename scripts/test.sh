@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but cross_all and cuts when none is named.
+# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but cross_all and boards when none is named.
 set -uo pipefail
 . "$(dirname "$0")/tools.sh"
 cd "$root"
@@ -142,11 +142,14 @@ part_compat() {
     check "MeshCentral's agent" node tests/compat/agent.mjs
 }
 
-# For other kinds of machines: what the image has, as it is shipped; the smallest, of 32 bits, without making it small, which
-# takes most of the time. `make cross && make cross-test` has all four as they are shipped: half an hour on two processors.
+# For other kinds of machines: what the image has, as it is shipped, which is a server and all agents; the server for the
+# smallest, of 32 bits, without making it small, which takes most of the time. `make cross && make cross-test` has all
+# four as they are shipped: half an hour on two processors.
 # Programs that were built from the same sources before are taken from a cache.
 image_target=aarch64-unknown-linux-musl
 smallest_target=arm-unknown-linux-musleabihf
+
+shipped_programs() { nice scripts/cross.sh "$image_target" && nice scripts/cross.sh --agents; }
 
 # Making a program small keeps one processor busy for minutes: meanwhile the other one checks.
 programs_asked=
@@ -155,15 +158,15 @@ part_programs() {
     scripts/setup.sh cross
     build_web || return
     at_once=1
-    beside "static programs, as shipped" nice scripts/cross.sh "$image_target"
+    beside "static programs, as shipped" shipped_programs
 }
 
 part_cross() {
     [ -n "$programs_asked" ] || part_programs
     gather
-    check "static programs, quickly built" scripts/cross.sh --quick "$smallest_target"
+    check "a static server, quickly built" scripts/cross.sh --quick "$smallest_target"
     check "programs for other machines, emulated" node tests/cross/run.mjs "$image_target"
-    check "quickly built ones, emulated" node tests/cross/run.mjs --quick "$smallest_target"
+    check "the quickly built one, emulated" node tests/cross/run.mjs --quick "$smallest_target"
 }
 
 part_cross_all() {
@@ -206,21 +209,26 @@ load_is_there() {
 part_image() {
     image_is_there && load_is_there || return
     check "the box's reset button" busybox sh tests/image/button.sh
-    # The first waits nearly all the time.
+    # The first waits nearly all the time, the second is as long as the others together.
     at_once=3
     beside "the box: what it writes to its card" node tests/image/care.mjs
+    beside "the box: ${CUTS:-50} power cuts" env LANES=1 node tests/image/cuts.mjs
     beside "the box: updates" node tests/image/updates.mjs
     beside "the box: damage and resets" node tests/image/mishaps.mjs
     beside "the box: its owner's settings, update and reset" node tests/image/app.mjs
     beside "the box: started, used, restarted" node tests/image/run.mjs
-    beside "the image for a Raspberry Pi" node tests/image/pi.mjs
+    beside "the image for Raspberry Pi 3, 4 and Zero 2 W" node tests/image/pi.mjs rpi-arm64
     gather
 }
 
-# Not in every run: a quarter of an hour for fifty, and two boxes at a time.
-part_cuts() {
-    image_is_there && load_is_there || return
-    check "the box: ${CUTS:-50} power cuts" node tests/image/cuts.mjs
+# Not in every run: their programs take half an hour to build.
+part_boards() {
+    scripts/setup.sh image
+    scripts/setup.sh uboot
+    for board in rpi-armhf rpi-armel; do
+        check "image for $board" scripts/image.sh "$board"
+        check "$board, emulated" node tests/image/pi.mjs "$board"
+    done
 }
 
 for part in "${parts[@]}"; do

@@ -35,7 +35,7 @@ find "$initrd" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 slot=$work/slot
 cp -a "$tree" "$slot"
 mkdir -p "$slot/boot/trees"
-install -m 644 "$tree.boot/kernel.gz" "$work/initrd.img" "$slot/boot/"
+install -m 644 "$tree.boot/kernel" "$work/initrd.img" "$slot/boot/"
 find "$tree.boot/trees" -type f -exec cp {} "$slot/boot/trees/" \;
 find "$slot/boot" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 # As large as what is in it, so that an update writes no more than it has to: files in whole blocks, inodes, and room for

@@ -47,7 +47,12 @@ if [ -n "${WIRELESS:-}" ]; then
     find "$tree/usr/lib/firmware" \( -type f -o -type l \) ! -name '*4343[0-9]*' ! -name '*4345[5-6]*' ! -name 'regulatory.db*' -delete
     find "$tree/usr/lib/firmware" -type d -empty -delete
 fi
-gzip -9nc "$tree/boot/vmlinuz-$kernel" >"$tree.boot/kernel.gz"
+# A kernel of 32 bits is packed, and unpacks itself.
+if [ "$BOOT_COMMAND" = bootz ]; then
+    cp "$tree/boot/vmlinuz-$kernel" "$tree.boot/kernel"
+else
+    gzip -9nc "$tree/boot/vmlinuz-$kernel" >"$tree.boot/kernel"
+fi
 rm -rf "$tree"/usr/lib/{u-boot,raspi-firmware} "$tree"/usr/lib/linux-image-* "$tree"/boot/*
 
 # --- People. Nobody can log in with a password.

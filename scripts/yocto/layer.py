@@ -254,7 +254,7 @@ def main():
     scripts()
     for problem in problems:
         print(f"  {problem}")
-    print(f"meta-outpost, {len(machines)} machines: {checks - len(problems)} passed, {len(problems)} failed")
+    print(f"{checks - len(problems)} passed, {len(problems)} failed, of meta-outpost with {len(machines)} machines")
     return 1 if problems else 0
 
 

@@ -9,7 +9,8 @@ export OUTPOST_LEDS=$work/leds PATH=$work/bin:$PATH
 passed=0
 mkdir -p "$work/bin"
 printf '#!/bin/sh\n[ -e %s/active ]\n' "$work" >"$work/bin/systemctl"
-chmod 755 "$work/bin/systemctl"
+printf '#!/bin/sh\n[ "$*" = "-q ledtrig-timer" ] && touch %s/loaded\n' "$work" >"$work/bin/modprobe"
+chmod 755 "$work/bin/systemctl" "$work/bin/modprobe"
 
 is() { # is <what> <words of outpost-led> <trigger> <delay or brightness>
     local led=$OUTPOST_LEDS/${led:-ACT}
@@ -30,6 +31,7 @@ make PWR 255
 [ "$(cat "$OUTPOST_LEDS/PWR/trigger")" = mmc0 ] && passed=$((passed + 1))
 make ACT 255
 is "slow while it starts" starting "timer 1000 1000"
+[ -e "$work/loaded" ] && passed=$((passed + 1)) # what blinks is a module
 is "on when it is well" ready "none 255"
 SERVICE_RESULT=watchdog is "fast when its watchdog bit" ended "timer 100 100"
 SERVICE_RESULT=exit-code is "fast when it failed" ended "timer 100 100"

@@ -31,7 +31,7 @@ fresh() { # a box that runs slot A, and an update in slot B
     echo "console=tty0 outpost.slot=A rauc.slot=A panic=10 quiet" >"$boot/slot-a/cmdline.txt"
     echo old >"$boot/slot-a/kernel.img"
     staged=$OUTPOST_ROOT/run/outpost-box/staged/boot
-    echo kernel >"$staged/kernel.gz"; echo disk >"$staged/initrd.img"; echo tree >"$staged/trees/bcm2712-rpi-5-b.dtb"
+    echo kernel >"$staged/kernel"; echo disk >"$staged/initrd.img"; echo tree >"$staged/trees/bcm2712-rpi-5-b.dtb"
     sed 's/^enable_uart=1/enable_uart=0/' board/common/tryboot/config.txt >"$staged/config.txt"
     printf 'BOOT_ORDER=B A\nBOOT_A_LEFT=9\nBOOT_B_LEFT=3\n' >"$RECORD"
 }

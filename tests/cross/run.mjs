@@ -1,8 +1,8 @@
 /**
  * The programs of `make cross`, each run by an emulator of the processor it is for: the server answers with its page,
- * the agent of the same kind enrols with it. Needs Debian's `qemu-user-static`.
+ * the agents of all kinds, which a box offers, enrol with it. Needs Debian's `qemu-user-static`.
  *
- *   node run.mjs [--quick] [target…]   `--quick`: those of scripts/cross.sh --quick
+ *   node run.mjs [--quick] [target…]   `--quick`: servers of scripts/cross.sh --quick
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,8 @@ import { ask, fetchFrom } from './control.mjs';
 const repository = resolve(fileURLToPath(new URL('.', import.meta.url)), '../..');
 const output = join(repository, 'target/cross-test');
 const quick = process.argv.includes('--quick');
-const programs = join(repository, quick ? 'target/quick' : 'dist');
+const servers = join(repository, quick ? 'target/quick' : 'dist');
+const agents = join(repository, 'dist');
 /** The emulator of each target's smallest machine. */
 const TARGETS = {
   'aarch64-unknown-linux-musl': ['qemu-aarch64-static', '-cpu', 'cortex-a53'],
@@ -51,9 +52,8 @@ rmSync(output, { recursive: true, force: true });
 mkdirSync(output, { recursive: true });
 
 async function target(name) {
-  const emulator = TARGETS[name];
   begin(name);
-  const program = (file) => [...emulator, join(programs, name, file)];
+  const program = [...TARGETS[name], join(servers, name, 'outpost')];
   const folder = join(scratch, name);
   const [data, port] = [join(folder, 'data'), await freePort()];
   mkdirSync(data, { recursive: true, mode: 0o700 });
@@ -63,46 +63,53 @@ async function target(name) {
   let server;
   await check('the server starts and gives its page', async () => {
     for (const words of [['create-account', ADMIN.name, '--pass', ADMIN.password], ['make-admin', ADMIN.name]]) {
-      const { status, stderr, signal } = spawnSync(emulator[0], [...program('outpost').slice(1), '--datapath', data, ...words], { encoding: 'utf8' });
+      const { status, stderr, signal } = spawnSync(program[0], [...program.slice(1), '--datapath', data, ...words], { encoding: 'utf8' });
       expect(status === 0, `${words[0]}: ${stderr} ${signal ?? ''}`);
     }
-    server = start('server', null, [...program('outpost'), '--datapath', data], { log: join(output, `${name}-server.log`) });
+    server = start('server', null, [...program, '--datapath', data], { log: join(output, `${name}-server.log`) });
     const page = await until('no answer', async () => {
       expect(!server.ended, 'the server ended');
       return fetchFrom(here, '/').catch(() => null);
     });
     expect(page.status === 200 && page.body.includes('<title>Outpost'), `${page.status}: ${page.body.slice(0, 200)}`);
   }, { seconds: LONG });
-  await check('the agent enrols', async () => {
+  const settings = join(folder, 'outpost-agent.msh');
+  await check('it makes a group for devices', async () => {
     const { meshid } = await ask(here, ADMIN, { action: 'createmesh', meshname: 'Boards', meshtype: 2 });
-    const settings = await fetchFrom(here, `/meshsettings?id=${encodeURIComponent(meshid.split('/').at(-1))}`);
-    expect(settings.status === 200, `meshsettings answered ${settings.status}`);
-    writeFileSync(join(folder, 'outpost-agent.msh'), settings.body);
-    const agent = start('agent', null, [...program('outpost-agent'), 'run', '--msh', join(folder, 'outpost-agent.msh'), '--state', join(folder, 'agent'), '-k', 'Display=off'], { log: join(output, `${name}-agent.log`) });
-    await until('the device is not there', async () => {
-      expect(!agent.ended, 'the agent ended');
-      const { nodes } = await ask(here, ADMIN, { action: 'nodes' });
-      return Object.values(nodes).flat().some((node) => node.conn === 1);
-    });
-    await agent.stop();
-  }, { seconds: LONG });
+    const answer = await fetchFrom(here, `/meshsettings?id=${encodeURIComponent(meshid.split('/').at(-1))}`);
+    expect(answer.status === 200, `meshsettings answered ${answer.status}`);
+    writeFileSync(settings, answer.body);
+  });
+  const seen = new Set();
+  for (const [kind, emulator] of Object.entries(TARGETS)) {
+    await check(`the agent for ${kind} enrols`, async () => {
+      const state = join(folder, `agent-${kind}`);
+      const agent = start('agent', null, [...emulator, join(agents, kind, 'outpost-agent'), 'run', '--msh', settings, '--state', state, '-k', 'Display=off'], { log: join(output, `${name}-agent-${kind}.log`) });
+      const { _id } = await until('the device is not there', async () => {
+        expect(!agent.ended, 'the agent ended');
+        const { nodes } = await ask(here, ADMIN, { action: 'nodes' });
+        return Object.values(nodes).flat().find((node) => node.conn === 1 && !seen.has(node._id));
+      });
+      seen.add(_id);
+      await agent.stop();
+    }, { seconds: LONG });
+  }
   await server?.stop();
 }
 
 try {
   const named = process.argv.slice(2).filter((word) => word !== '--quick');
   const wanted = named.length ? named : Object.keys(TARGETS);
+  for (const kind of Object.keys(TARGETS)) expect(existsSync(join(agents, kind, 'outpost-agent')), `there is no ${agents}/${kind}/outpost-agent: scripts/cross.sh --agents`);
   for (const name of wanted) {
-    expect(TARGETS[name] && existsSync(join(programs, name, 'outpost')), `there is no ${programs}/${name}: scripts/cross.sh${quick ? ' --quick' : ''} ${name}`);
+    expect(TARGETS[name] && existsSync(join(servers, name, 'outpost')), `there is no ${servers}/${name}/outpost: scripts/cross.sh${quick ? ' --quick' : ''} ${name}`);
     await target(name);
   }
-  if (wanted.includes('armv7-unknown-linux-musleabihf')) {
-    begin('The processor of the first Raspberry Pi');
-    await check('does not run what is made for newer ones, so the emulator tells them apart', async () => {
-      const { signal, status } = spawnSync('qemu-arm-static', ['-cpu', 'arm1176', join(programs, 'armv7-unknown-linux-musleabihf/outpost'), '--version'], { encoding: 'utf8' });
-      expect(signal === 'SIGILL' || status === 132, `it ended with ${signal ?? status}`);
-    });
-  }
+  begin('The processor of the first Raspberry Pi');
+  await check('does not run what is made for newer ones, so the emulator tells them apart', async () => {
+    const { signal, status } = spawnSync('qemu-arm-static', ['-cpu', 'arm1176', join(agents, 'armv7-unknown-linux-musleabihf/outpost-agent'), '--version'], { encoding: 'utf8' });
+    expect(signal === 'SIGILL' || status === 132, `it ended with ${signal ?? status}`);
+  });
 } catch (error) {
   await broken(error);
 } finally {

@@ -11,6 +11,9 @@ import { begin, check, expect } from '../e2e/report.mjs';
 import { enrol } from './agent.mjs';
 import { Box, START, makeCard, piece, slots, story, until } from './box.mjs';
 
+/** Numbers of agents (agent-protocol §2.6), and of machines in ELF's header. */
+const KINDS = [['x86-64', 6, 62], ['ARM of 32 bits', 25, 40], ['ARM of 64 bits', 26, 183]];
+
 await story('image', async (scratch) => {
   const card = makeCard(join(scratch, 'card.img'));
   const box = new Box(card);
@@ -33,6 +36,12 @@ await story('image', async (scratch) => {
     await box.makeAdmin();
     group = await box.makeGroup('Boxes');
   }, { seconds: START });
+  await check('it offers agents for all kinds of machines', async () => {
+    for (const [name, id, machine] of KINDS) {
+      const { status, bytes } = await fetchFrom(box.here, `/meshagents?id=${id}`);
+      expect(status === 200 && bytes.readUInt32BE(0) === 0x7f454c46 && bytes.readUInt16LE(18) === machine, `${name}: ${status}, ${bytes.subarray(0, 20).toString('hex')}`);
+    }
+  });
   let agent;
   await check('an agent that it offers enrols', async () => {
     agent = await enrol(box, group, scratch);

@@ -29,9 +29,12 @@ echo "Outpost: slot ${slot}"
 # Another disk may have a boot partition of the same name: the kernel is told which one this is.
 setenv disk; part uuid ${devtype} ${devnum}:2 disk
 setenv bootargs "@CONSOLE@ outpost.disk=${disk} outpost.slot=${slot} rauc.slot=${slot} panic=10 quiet"
-if load ${devtype} ${devnum}:${part} @PACKED_AT@ boot/kernel.gz && unzip @PACKED_AT@ @KERNEL_AT@ && load ${devtype} ${devnum}:${part} @INITRD_AT@ boot/initrd.img; then
+if load ${devtype} ${devnum}:${part} @PACKED_AT@ boot/kernel && load ${devtype} ${devnum}:${part} @INITRD_AT@ boot/initrd.img; then
   setenv initrd_size 0x${filesize}
   if test -n "${fdt_addr}"; then setenv tree ${fdt_addr}; else setenv tree ${fdtcontroladdr}; fi
-  @BOOT_COMMAND@ @KERNEL_AT@ @INITRD_AT@:${initrd_size} ${tree}
+  # A kernel of 32 bits unpacks itself, and is where it starts; U-Boot on those boards could not unpack it.
+  if test @PACKED_AT@ = @KERNEL_AT@ || unzip @PACKED_AT@ @KERNEL_AT@; then
+    @BOOT_COMMAND@ @KERNEL_AT@ @INITRD_AT@:${initrd_size} ${tree}
+  fi
 fi
 echo "Outpost: slot ${slot} cannot be loaded"; reset

@@ -35,7 +35,11 @@ do_rootfs[depends] += "virtual/kernel:do_deploy outpost-boot:do_deploy outpost-i
 # Kernel and RAM disk are part of the slot, so that an update brings its own.
 outpost_kernel() {
     install -d ${IMAGE_ROOTFS}/boot/firmware
-    gzip -9nc ${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} >${IMAGE_ROOTFS}/boot/kernel.gz
+    if [ "${KERNEL_IMAGETYPE}" = zImage ]; then
+        install -m 0644 ${DEPLOY_DIR_IMAGE}/zImage ${IMAGE_ROOTFS}/boot/kernel
+    else
+        gzip -9nc ${DEPLOY_DIR_IMAGE}/${KERNEL_IMAGETYPE} >${IMAGE_ROOTFS}/boot/kernel
+    fi
     install -m 0644 ${DEPLOY_DIR_IMAGE}/outpost-initramfs-${MACHINE}.cpio.gz ${IMAGE_ROOTFS}/boot/initrd.img
     if [ "${OUTPOST_LOADER}" = tryboot ]; then
         install -d ${IMAGE_ROOTFS}/boot/trees

@@ -208,6 +208,7 @@ load_is_there() {
 
 part_image() {
     image_is_there && load_is_there || return
+    check "the same image, made again" tests/image/same.sh rpi-arm64
     check "the box's reset button" busybox sh tests/image/button.sh
     # The first waits nearly all the time, the second is as long as the others together.
     at_once=3

@@ -7,7 +7,8 @@ board=$1 tree=$2 out=$3
 . "$root/board/$board/board.conf"
 common=$root/board/common
 : "${SOURCE_DATE_EPOCH:=1700000000}"
-export SOURCE_DATE_EPOCH MTOOLS_SKIP_CHECK=1
+# FAT keeps local time.
+export SOURCE_DATE_EPOCH MTOOLS_SKIP_CHECK=1 TZ=UTC
 # MiB. The slots' size cannot be changed any more once cards are in use; updates have to fit.
 GAP=4 BOOT=64 SLOT=256
 kernel=$(ls "$tree/usr/lib/modules")
@@ -64,8 +65,10 @@ place=("$work/boot.scr" "$work/outpost.toml.example")
 [ ! -f "$tree.boot/u-boot.bin" ] || place+=("$tree.boot/u-boot.bin")
 for file in ${FIRMWARE:-}; do place+=("$tree.boot/$file"); done
 for file in "$tree.boot"/trees/*; do [ ! -f "$file" ] || place+=("$file"); done
-touch -d "@$SOURCE_DATE_EPOCH" "$work/boot.scr" "$work/outpost.toml.example"
-mcopy -m -i "$boot" "${place[@]}" ::/
+mkdir "$work/place"
+cp "${place[@]}" "$work/place/"
+touch -d "@$SOURCE_DATE_EPOCH" "$work"/place/*
+mcopy -m -i "$boot" "$work"/place/* ::/
 
 # --- The disk. Slot B and the data partition are made by the first start (board/common/init/init), which knows an
 # image by its signature.

@@ -32,7 +32,7 @@ import * as setup from './story/setup.mjs';
 import * as systemd from './story/systemd.mjs';
 import * as terminal from './story/terminal.mjs';
 
-const LIMIT_SECONDS = 600;
+const LIMIT_SECONDS = 1200;
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = resolve(here, '../..');
 const output = join(here, 'output');

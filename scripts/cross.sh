@@ -1,7 +1,6 @@
 #!/bin/bash
 # Builds the server and the agent for another kind of machine, static, into dist/<target>: scripts/cross.sh <target>…
-# `--agents` builds the agents only: a server offers those for all kinds of machines. `--quick` builds the server only, into
-# target/quick/<target>, without what takes most of the time, which is making it small: for trying whether it builds and runs there.
+# `--agents` builds the agents only: a server offers those for all kinds of machines.
 # With Rust from rustup that has the target installed, its standard library is linked; otherwise the standard library
 # is built from Debian's sources (rust-web-src). zig, from PyPI, is the C compiler and the linker of both.
 set -euo pipefail
@@ -16,12 +15,11 @@ targets=(aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-l
 declare -A budget=([outpost]=$((8 << 20)) [outpost-agent]=$((5 << 19)))
 declare -A ceiling=([outpost]=$((9 << 20)) [outpost-agent]=$((11 << 18)))
 
-profile=release out=dist packages=(outpost-agent outpost)
-case ${1:-} in
---quick) profile=quick out=target/quick packages=(outpost) ;;
---agents) packages=(outpost-agent) ;;
-esac
-[[ ${1:-} != --* ]] || shift
+packages=(outpost-agent outpost)
+if [ "${1:-}" = --agents ]; then
+    packages=(outpost-agent)
+    shift
+fi
 wanted=("$@")
 [ ${#wanted[@]} -gt 0 ] || wanted=("${targets[@]}")
 for target in "${wanted[@]}"; do
@@ -51,12 +49,12 @@ inspect() { # inspect <target> <program>
     esac
     size=$(stat -c %s "$program")
     printf '  %-32s %-14s %8d bytes, %s MiB' "$target" "$name" "$size" "$(mib "$size")"
-    if [ "$profile" = release ] && [ "$size" -gt "${budget[$name]}" ]; then
+    if [ "$size" -gt "${budget[$name]}" ]; then
         printf ', %s KiB over the budget of %s MiB' $(((size - budget[$name]) >> 10)) "$(mib "${budget[$name]}")"
     fi
     echo
-    case $profile-$target in
-    release-aarch64-*) [ "$size" -le "${ceiling[$name]}" ] || fail "$program is larger than $(mib "${ceiling[$name]}") MiB" ;;
+    case $target in
+    aarch64-*) [ "$size" -le "${ceiling[$name]}" ] || fail "$program is larger than $(mib "${ceiling[$name]}") MiB" ;;
     esac
 }
 
@@ -95,11 +93,11 @@ inputs() { # inputs <target> <package>
         "$rustc" --version
         cargo-zigbuild --version
         [ ! -x "$tools/python/bin/pip" ] || "$tools/python/bin/pip" list --format=freeze 2>/dev/null | grep -i '^ziglang'
-        echo "$profile ${flags[*]} ${more[*]-}"
+        echo "${flags[*]} ${more[*]-}"
         # Versions of the libraries, and how they are optimised.
         RUSTC=$rustc "$cargo" tree --quiet --locked --package "$2" --edges normal,build --target "$1" --prefix none --no-dedupe --format '{p} {f}' |
             sed 's# (/.*)##' | LC_ALL=C sort -u
-        sed -n '/^\[profile/,$p' Cargo.toml
+        awk '/^\[/ { ours = /^\[profile\.release/ } ours' Cargo.toml
         find "${from[@]}" -type f -not -path '*/tests/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
     } | sha256sum | cut -c1-24
 }
@@ -120,11 +118,11 @@ program() { # program <target> <package>
         # A folder for each target, so that two can be built at the same time.
         folder=${CARGO_TARGET_DIR:-target}/cross/$target
         RUSTC=$rustc RUSTFLAGS="${flags[*]}" nice "$cargo" zigbuild --target-dir "$folder" --quiet \
-            --profile "$profile" --locked --target "$target" --package "$package" ${more[@]+"${more[@]}"} || return 1
+            --release --locked --target "$target" --package "$package" ${more[@]+"${more[@]}"} || return 1
         mkdir -p "$cache"
-        cp "$folder/$target/$profile/$package" "$kept.$$" && mv "$kept.$$" "$kept"
+        cp "$folder/$target/release/$package" "$kept.$$" && mv "$kept.$$" "$kept"
     fi
-    install -D -m 755 "$kept" "$out/$target/$package"
+    install -D -m 755 "$kept" "dist/$target/$package"
 }
 
 # One at a time: together, the agent would carry what only the server asks of their libraries.
@@ -152,9 +150,9 @@ done
 # What nobody asked for in a month makes room.
 find "$cache" -type f -mtime +30 -delete 2>/dev/null || true
 echo
-echo "Static programs in $out"
+echo "Static programs in dist"
 for target in "${wanted[@]}"; do
     for package in "${packages[@]}"; do
-        inspect "$target" "$out/$target/$package"
+        inspect "$target" "dist/$target/$package"
     done
 done

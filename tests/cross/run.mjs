@@ -2,7 +2,7 @@
  * The programs of `make cross`, each run by an emulator of the processor it is for: the server answers with its page,
  * the agents of all kinds, which a box offers, enrol with it. Needs Debian's `qemu-user-static`.
  *
- *   node run.mjs [--quick] [target…]   `--quick`: servers of scripts/cross.sh --quick
+ *   node run.mjs [target…]   whose servers to run; all without one
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,9 +16,7 @@ import { ask, fetchFrom } from './control.mjs';
 
 const repository = resolve(fileURLToPath(new URL('.', import.meta.url)), '../..');
 const output = join(repository, 'target/cross-test');
-const quick = process.argv.includes('--quick');
-const servers = join(repository, quick ? 'target/quick' : 'dist');
-const agents = join(repository, 'dist');
+const programs = join(repository, 'dist');
 /** The emulator of each target's smallest machine. */
 const TARGETS = {
   'aarch64-unknown-linux-musl': ['qemu-aarch64-static', '-cpu', 'cortex-a53'],
@@ -53,7 +51,7 @@ mkdirSync(output, { recursive: true });
 
 async function target(name) {
   begin(name);
-  const program = [...TARGETS[name], join(servers, name, 'outpost')];
+  const program = [...TARGETS[name], join(programs, name, 'outpost')];
   const folder = join(scratch, name);
   const [data, port] = [join(folder, 'data'), await freePort()];
   mkdirSync(data, { recursive: true, mode: 0o700 });
@@ -84,7 +82,7 @@ async function target(name) {
   for (const [kind, emulator] of Object.entries(TARGETS)) {
     await check(`the agent for ${kind} enrols`, async () => {
       const state = join(folder, `agent-${kind}`);
-      const agent = start('agent', null, [...emulator, join(agents, kind, 'outpost-agent'), 'run', '--msh', settings, '--state', state, '-k', 'Display=off'], { log: join(output, `${name}-agent-${kind}.log`) });
+      const agent = start('agent', null, [...emulator, join(programs, kind, 'outpost-agent'), 'run', '--msh', settings, '--state', state, '-k', 'Display=off'], { log: join(output, `${name}-agent-${kind}.log`) });
       const { _id } = await until('the device is not there', async () => {
         expect(!agent.ended, 'the agent ended');
         const { nodes } = await ask(here, ADMIN, { action: 'nodes' });
@@ -98,16 +96,16 @@ async function target(name) {
 }
 
 try {
-  const named = process.argv.slice(2).filter((word) => word !== '--quick');
+  const named = process.argv.slice(2);
   const wanted = named.length ? named : Object.keys(TARGETS);
-  for (const kind of Object.keys(TARGETS)) expect(existsSync(join(agents, kind, 'outpost-agent')), `there is no ${agents}/${kind}/outpost-agent: scripts/cross.sh --agents`);
+  for (const kind of Object.keys(TARGETS)) expect(existsSync(join(programs, kind, 'outpost-agent')), `there is no ${programs}/${kind}/outpost-agent: scripts/cross.sh --agents`);
   for (const name of wanted) {
-    expect(TARGETS[name] && existsSync(join(servers, name, 'outpost')), `there is no ${servers}/${name}/outpost: scripts/cross.sh${quick ? ' --quick' : ''} ${name}`);
+    expect(TARGETS[name] && existsSync(join(programs, name, 'outpost')), `there is no ${programs}/${name}/outpost: scripts/cross.sh ${name}`);
     await target(name);
   }
   begin('The processor of the first Raspberry Pi');
   await check('does not run what is made for newer ones, so the emulator tells them apart', async () => {
-    const { signal, status } = spawnSync('qemu-arm-static', ['-cpu', 'arm1176', join(agents, 'armv7-unknown-linux-musleabihf/outpost-agent'), '--version'], { encoding: 'utf8' });
+    const { signal, status } = spawnSync('qemu-arm-static', ['-cpu', 'arm1176', join(programs, 'armv7-unknown-linux-musleabihf/outpost-agent'), '--version'], { encoding: 'utf8' });
     expect(signal === 'SIGILL' || status === 132, `it ended with ${signal ?? status}`);
   });
 } catch (error) {

@@ -96,10 +96,9 @@ qemu: ## The image of the board qemu-arm64, running here; PORT=8443
 
 # How many power cuts; more find more.
 CUTS ?= 50
-export CUTS
 
 image-test: ## The image of the board qemu-arm64: used, updated, damaged, reset, switched off CUTS times
-	@scripts/test.sh image
+	@CUTS=$(CUTS) scripts/test.sh image
 
 boards-test: ## The images for the Raspberry Pis of 32 bits, in emulated ones
 	@scripts/test.sh boards

@@ -214,16 +214,18 @@ part_image() {
     image_is_there && load_is_there || return
     check "the same image, made again" tests/image/same.sh rpi-arm64
     check "the box's reset button" busybox sh tests/image/button.sh
-    # The first waits nearly all the time, the second is as long as the others together.
+    # The first waits nearly all the time.
     at_once=3
     beside "the box: what it writes to its card" node tests/image/care.mjs
-    beside "the box: ${CUTS:-50} power cuts" env LANES=1 node tests/image/cuts.mjs
     beside "the box: updates" node tests/image/updates.mjs
     beside "the box: damage and resets" node tests/image/mishaps.mjs
     beside "the box: its owner's settings, update and reset" node tests/image/app.mjs
     beside "the box: started, used, restarted" node tests/image/run.mjs
     beside "the image for Raspberry Pi 3, 4 and Zero 2 W" node tests/image/pi.mjs rpi-arm64
     gather
+    # Alone: two boxes at a time, which shall do something before they are cut. `make image-test` has more of them.
+    CUTS=${CUTS:-10}
+    check "the box: $CUTS power cuts" env CUTS="$CUTS" node tests/image/cuts.mjs
 }
 
 # Not in every run: their programs take half an hour to build.

@@ -3,10 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { request } from 'node:https';
 import { brotliDecompressSync } from 'node:zlib';
 
+/** Milliseconds without a word; an emulated box beside others takes its time, most of all when it writes an update. */
+const PATIENCE = 300_000;
+
 /** A page. `how` may have a method, headers and a body. */
 export const fetchFrom = ({ host, port }, path, { body, ...how } = {}) =>
   new Promise((done, failed) => {
-    const asked = request({ host, port, path, rejectUnauthorized: false, timeout: 20_000, ...how }, (answer) => {
+    const asked = request({ host, port, path, rejectUnauthorized: false, timeout: PATIENCE, ...how }, (answer) => {
       const parts = [];
       answer.on('data', (part) => parts.push(part)).on('error', failed);
       answer.on('end', () => {
@@ -15,7 +18,7 @@ export const fetchFrom = ({ host, port }, path, { body, ...how } = {}) =>
         done({ status: answer.statusCode, headers: answer.headers, body: text, bytes: sent });
       });
     });
-    asked.on('timeout', () => asked.destroy(new Error('no answer in 20 s'))).on('error', failed).end(body);
+    asked.on('timeout', () => asked.destroy(new Error(`no answer in ${(how.timeout ?? PATIENCE) / 1000} s`))).on('error', failed).end(body);
   });
 
 /** A text as one masked frame (RFC 6455 §5.2). */

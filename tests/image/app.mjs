@@ -41,7 +41,7 @@ await story('app', async (scratch) => {
     const body = content === undefined || Buffer.isBuffer(content) ? content : JSON.stringify(content);
     const origin = `https://${box.here.host}:${box.here.port}`;
     const type = Buffer.isBuffer(content) ? 'application/octet-stream' : 'application/json';
-    const answer = await fetchFrom(box.here, path, { method, body, timeout: 120_000, headers: { origin, 'content-type': type, ...(cookie && { cookie }), ...headers } });
+    const answer = await fetchFrom(box.here, path, { method, body, headers: { origin, 'content-type': type, ...(cookie && { cookie }), ...headers } });
     const json = answer.body.startsWith('{') ? JSON.parse(answer.body) : null;
     return { ...answer, json };
   };

@@ -148,7 +148,10 @@ class Lane {
     await this.verify();
     const stopped = { yes: false };
     const agents = start(`load-${this.number}`, null, [load, `127.0.0.1:${this.box.here.port}`, this.group, this.serverId, String(AGENTS)], { log: join(output, `cuts-load-${this.number}.log`), env: { LOAD_HOLD: '60' } });
+    const before = this.groups.size;
     const writing = this.write(stopped);
+    // On a slow machine the first answer takes a while; without one there is nothing to lose.
+    for (let n = 0; n < 100 && this.groups.size === before; n += 1) await pause(200);
     await pause(1000 + this.chance() * 4000);
     await this.whileWriting();
     await this.cut();

@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { request } from 'node:https';
 import { brotliDecompressSync } from 'node:zlib';
 
-/** Milliseconds without a word; an emulated box beside others takes its time, most of all when it writes an update. */
-const PATIENCE = 300_000;
+/** Milliseconds without a word after which a page is given up. */
+const PATIENCE = 20_000;
 
 /** A page. `how` may have a method, headers and a body. */
 export const fetchFrom = ({ host, port }, path, { body, ...how } = {}) =>

@@ -31,6 +31,9 @@ title = "Attic box"
 keys = ["not a key"]
 `;
 
+/** Milliseconds that a box may be silent: beside two others it took more than two minutes to write an update. */
+const WRITING = 300_000;
+
 await story('app', async (scratch) => {
   const card = makeCard(join(scratch, 'card.img'));
   const boot = `${card}@@${partition(card, 1).at}`;
@@ -41,7 +44,7 @@ await story('app', async (scratch) => {
     const body = content === undefined || Buffer.isBuffer(content) ? content : JSON.stringify(content);
     const origin = `https://${box.here.host}:${box.here.port}`;
     const type = Buffer.isBuffer(content) ? 'application/octet-stream' : 'application/json';
-    const answer = await fetchFrom(box.here, path, { method, body, headers: { origin, 'content-type': type, ...(cookie && { cookie }), ...headers } });
+    const answer = await fetchFrom(box.here, path, { method, body, timeout: WRITING, headers: { origin, 'content-type': type, ...(cookie && { cookie }), ...headers } });
     const json = answer.body.startsWith('{') ? JSON.parse(answer.body) : null;
     return { ...answer, json };
   };

@@ -3,7 +3,7 @@
  * groups are made over the control socket and agents enrol; what its card had not been told to keep is lost at random
  * (card.mjs). It always starts again, everything that was acknowledged is there, and its file system is whole.
  *
- *   make image BOARD=qemu-arm64 && CUTS=50 LANES=2 SEED=… node cuts.mjs
+ *   make image BOARD=qemu-arm64 && CUTS=50 SEED=… node cuts.mjs
  */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ import { ForgetfulCard, dice } from './card.mjs';
 const CUTS = Number(process.env.CUTS ?? 50);
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 /** Boxes at a time; each has one processor. */
-const LANES = Number(process.env.LANES ?? 2);
+const LANES = 2;
 /** MiB: small, so that its file system is looked at quickly. */
 const CARD = 768;
 /** Of the cuts while it starts, every fourth is at the first start of a new card. */

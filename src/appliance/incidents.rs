@@ -28,6 +28,7 @@ fn incident(line: &str) -> Option<Incident> {
     let kind = match kind {
         "repaired" => IncidentKind::Repaired,
         "set-aside" => IncidentKind::SetAside,
+        "card" => IncidentKind::Card,
         "reset" => IncidentKind::Reset,
         "boot-partition" => IncidentKind::BootPartition,
         "settings" => IncidentKind::Settings,

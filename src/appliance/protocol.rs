@@ -185,6 +185,8 @@ pub enum IncidentKind {
     Repaired,
     /// It could not be, so it is left as it is, and the box keeps what it does in memory.
     SetAside,
+    /// The card does not take what is written to it, or fails again and again: the data is there, and what is done is kept in memory.
+    Card,
     /// The box was reset.
     Reset,
     /// The boot partition cannot be used.

@@ -344,7 +344,7 @@ fn what_happened_to_the_disk_is_passed_on() {
     let this = Box_::new();
     this.write(
         "run/incidents",
-        "repaired The data was repaired.\nset-aside It was \u{7}set aside.\nother x\n\nreset\n",
+        "repaired The data was repaired.\nset-aside It was \u{7}set aside.\ncard It wears out.\nother x\n\nreset\n",
     );
     let status = this.ask(json!({ "action": "status" }));
     assert_eq!(
@@ -352,6 +352,7 @@ fn what_happened_to_the_disk_is_passed_on() {
         json!([
             { "kind": "repaired", "sentence": "The data was repaired." },
             { "kind": "set-aside", "sentence": "It was set aside." },
+            { "kind": "card", "sentence": "It wears out." },
         ])
     );
     assert_eq!((&status["booted"], &status["synchronised"]), (&json!("A"), &json!(false)));

@@ -19,7 +19,7 @@ export const [MEMORY, CARD] = [512, 1024];
 /** Seconds that a start may take. It takes 15 to 40; the machine that tests may be busy. */
 export const START = 400;
 /** Sectors of 512 bytes in front of the first partition (board/common/init/init). */
-export const [RECORD, TABLE_COPY, RESET] = [0x400, 0x401, 0x403];
+export const [RECORD, TABLE_COPY, RESET, HEALTH] = [0x400, 0x401, 0x403, 0x404];
 
 export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 export async function until(words, test, seconds = START) {

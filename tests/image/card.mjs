@@ -1,7 +1,7 @@
 /**
  * A card with a cache that forgets: an NBD server (its fixed newstyle handshake, simple replies; the protocol's doc/proto.md) for
  * one emulator at a time. What has not been flushed when the emulator is gone without a goodbye is lost sector by sector, at
- * random but repeatably. Counts what is written.
+ * random but repeatably. Counts what is written. It can be made ill: then it refuses writes, or swallows them.
  */
 import { closeSync, fstatSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -12,6 +12,7 @@ const [READ, WRITE, GOODBYE, FLUSH, TRIM, ZEROES] = [0, 1, 2, 3, 4, 6];
 /** NBD_FLAG_HAS_FLAGS, SEND_FLUSH, SEND_FUA, SEND_TRIM, SEND_WRITE_ZEROES. */
 const FLAGS = 1 | 4 | 8 | 32 | 64;
 const FUA = 1;
+const [EIO, EINVAL] = [5, 22];
 /** How much of what has not been flushed may have arrived all the same: a card writes in an order of its own. */
 const KEPT = [0, 0.1, 0.5, 0.9];
 
@@ -33,6 +34,8 @@ export class ForgetfulCard {
     this.size = fstatSync(this.file).size;
     rmSync(path, { force: true });
     this.server = createServer((socket) => this.#serve(socket)).listen(path);
+    /** What becomes of a write: `(at, length)` in bytes to 'refused', 'swallowed' or null. */
+    this.illness = () => null;
     /** What QEMU's `file=` takes. */
     this.address = `nbd+unix:///?socket=${path}`;
     this.served = Promise.resolve();
@@ -124,6 +127,9 @@ export class ForgetfulCard {
     if (type === READ) reply(head, this.#read(at, length));
     else {
       if (type === WRITE || type === ZEROES) {
+        const ill = this.illness(at, length);
+        if (ill === 'refused') head.writeUInt32BE(EIO, 4);
+        if (ill) return reply(head), { used };
         this.#write(at, type === WRITE ? Buffer.from(held.subarray(28, used)) : Buffer.alloc(length));
         if (this.fuse && (this.fuse.left -= 1) <= 0) {
           this.fuse.blow();
@@ -133,7 +139,7 @@ export class ForgetfulCard {
       } else if (type === FLUSH) {
         this.#flush();
         this.flushes += 1;
-      } else if (type !== TRIM) head.writeUInt32BE(22, 4);
+      } else if (type !== TRIM) head.writeUInt32BE(EINVAL, 4);
       reply(head);
     }
     return { used };

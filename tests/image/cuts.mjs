@@ -4,6 +4,8 @@
  * (card.mjs). It always starts again, everything that was acknowledged is there, and its file system is whole.
  *
  *   make image BOARD=qemu-arm64 && CUTS=50 SEED=… node cuts.mjs
+ *
+ * After CUTS_SECONDS no further cut is begun, but LEAST are made in any case.
  */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,6 +16,8 @@ import { ADMIN, Box, START, makeCard, output, partition, pause, repository, slot
 import { ForgetfulCard, dice } from './card.mjs';
 
 const CUTS = Number(process.env.CUTS ?? 50);
+const SECONDS = Number(process.env.CUTS_SECONDS ?? Infinity);
+const LEAST = 10;
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 /** Boxes at a time; each has one processor. */
 const LANES = 2;
@@ -170,6 +174,7 @@ class Lane {
 await story('cuts', async (scratch) => {
   expect(load, 'there is no target/…/examples/load: cargo build --example load');
   console.log(`seed ${SEED}, ${CUTS} cuts`);
+  const began = Date.now();
   const lanes = Array.from({ length: LANES }, (_, number) => new Lane(number, scratch));
 
   begin('Boxes with an account and a group');
@@ -181,9 +186,10 @@ await story('cuts', async (scratch) => {
 
   begin('Cuts');
   let next = 0;
+  const late = () => next >= LEAST && (Date.now() - began) / 1000 >= SECONDS;
   await Promise.all(
     lanes.map(async (lane) => {
-      for (let round = 0; next < CUTS; round += 1) {
+      for (let round = 0; next < CUTS && !late(); round += 1) {
         next += 1;
         const nth = next;
         const name = `cut ${nth}, box ${lane.number}, ${round % 2 ? 'at work' : 'while it starts'}`;
@@ -197,6 +203,8 @@ await story('cuts', async (scratch) => {
       }
     }),
   );
+
+  if (next < CUTS && late()) console.log(`  ${next} of ${CUTS} cuts: then the time for them was over`);
 
   begin('In the end');
   let risked = 0;

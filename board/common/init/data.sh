@@ -5,7 +5,7 @@
 # Whoever wants the data back takes the card to a computer; whoever does not asks for a factory reset.
 
 data_make() {
-    inside /sbin/mke2fs -q -F -t ext4 -L outpost-data -m 1 -E nodiscard /dev/${part}4 || die "the data partition cannot be made"
+    inside /sbin/mke2fs -q -F -t ext4 -L outpost-data -m 1 -E nodiscard /dev/${part}4 || return 1
     sync
 }
 
@@ -18,21 +18,39 @@ data_aside() { # data_aside <why>
 # Folders that are found again without their names stand in lost+found.
 data_is_headless() { [ ! -e /new/var/lib/outpost-box/machine-id ] && [ -n "$(ls /new/var/lost+found 2>/dev/null)" ]; }
 
-data_mount() {
-    repaired=
-    inside /sbin/e2fsck -p /dev/${part}4 >/dev/kmsg 2>&1
+# Puts a file system in order and mounts it; what for it cannot be is in why, and in repaired whether it was damaged.
+data_try() { # data_try <device> <what ext4 does at an error>
+    why= repaired=
+    inside /sbin/e2fsck -p $1 >/dev/kmsg 2>&1
     if [ $? -ge 4 ]; then
-        inside /sbin/e2fsck -y /dev/${part}4 >/run/e2fsck 2>&1
+        inside /sbin/e2fsck -y $1 >/run/e2fsck 2>&1
         tail -n 20 /run/e2fsck >/dev/kmsg
         rm /run/e2fsck
         repaired=yes
     fi
-    # An error that shows up later starts the box again, so that it is repaired here.
-    if ! mount -t ext4 -o noatime,nodev,nosuid,noexec,commit=30,errors=panic /dev/${part}4 /new/var 2>/dev/kmsg; then
-        data_aside "its file system is destroyed"
+    if ! mount -t ext4 -o noatime,nodev,nosuid,noexec,commit=30,errors=$2 $1 /new/var 2>/dev/kmsg; then
+        why="its file system is destroyed"
     elif data_is_headless; then
         umount /new/var
-        data_aside "its folders have lost their names"
+        why="its folders have lost their names"
+    fi
+    [ -z "$why" ]
+}
+
+data_mount() {
+    card_judge
+    # An error that shows up later starts the box again, so that it is repaired here.
+    if [ -z "$failing" ] && ! data_try /dev/${part}4 panic; then
+        failing="Its file system cannot be repaired where it is."
+    fi
+    if [ -n "$failing" ]; then
+        if card_spare && data_try $spare remount-ro; then
+            : >/run/outpost-box/data-aside
+            incident card "$failing The data is there, but what is done now is forgotten at the next start. Download a copy of everything, and take it to a new card."
+        else
+            card_release
+            data_aside "${why:-the card is failing}"
+        fi
     elif [ -n "$repaired" ]; then
         incident repaired "The file system of the data partition was damaged and has been repaired. Single files may be missing."
     fi

@@ -16,7 +16,10 @@ asking() { for file in /new/boot/firmware/[Ff][Aa][Cc][Tt][Oo][Rr][Yy]-[Rr][Ee][
 reset_now() { # reset_now <by what>
     say "factory reset, asked for $1"
     echo "outpost factory reset" | write_sector $REQUEST
-    data_make
+    if ! data_make; then
+        incident card "The box was to be reset, asked for $1, but no new data partition can be made on this card."
+        return
+    fi
     # A file that cannot be removed must not wipe the data at every start: it is remembered as done.
     files=$(asking)
     if [ -n "$files" ]; then
@@ -57,6 +60,7 @@ reset_asked() {
     [ -n "$by" ] || ! button_held || by="by the button"
     [ -n "$by" ] || return 0
     umount /new/var
+    card_release
     rm -f /run/outpost-box/data-aside /run/outpost-box/incidents
     reset_now "$by"
     data_mount

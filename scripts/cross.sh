@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the server and the agent for another kind of machine, static, into dist/<target>: scripts/cross.sh <target>…
-# `--agents` builds the agents only: a server offers those for all kinds of machines.
+# A server offers agents for all kinds of machines: `--agents` builds those besides, or only those where no target is named.
 # With Rust from rustup that has the target installed, its standard library is linked; otherwise the standard library
 # is built from Debian's sources (rust-web-src). zig, from PyPI, is the C compiler and the linker of both.
 set -euo pipefail
@@ -15,14 +15,14 @@ targets=(aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-l
 declare -A budget=([outpost]=$((8 << 20)) [outpost-agent]=$((5 << 19)))
 declare -A ceiling=([outpost]=$((9 << 20)) [outpost-agent]=$((11 << 18)))
 
-packages=(outpost-agent outpost)
+agents=
 if [ "${1:-}" = --agents ]; then
-    packages=(outpost-agent)
+    agents=yes
     shift
 fi
-wanted=("$@")
-[ ${#wanted[@]} -gt 0 ] || wanted=("${targets[@]}")
-for target in "${wanted[@]}"; do
+whole=("$@")
+[ ${#whole[@]} -gt 0 ] || [ -n "$agents" ] || whole=("${targets[@]}")
+for target in "${whole[@]}"; do
     [[ " ${targets[*]} " == *" $target "* ]] || {
         echo "There is no target $target. There are: ${targets[*]}" >&2
         exit 2
@@ -125,10 +125,20 @@ program() { # program <target> <package>
     install -D -m 755 "$kept" "dist/$target/$package"
 }
 
+# What is wanted: for each target the agent, for some of them the server too. The long ones first.
+declare -A packages=()
+wanted=("${whole[@]}")
+for target in "${whole[@]}"; do packages[$target]="outpost-agent outpost"; done
+for target in ${agents:+"${targets[@]}"}; do
+    [ -n "${packages[$target]:-}" ] && continue
+    wanted+=("$target")
+    packages[$target]=outpost-agent
+done
+
 # One at a time: together, the agent would carry what only the server asks of their libraries.
 build() { # build <target>
     local package
-    for package in "${packages[@]}"; do program "$1" "$package" || return 1; done
+    for package in ${packages[$1]}; do program "$1" "$package" || return 1; done
 }
 
 # Two targets at a time, where there are processors for it: optimising across all of a program keeps only one busy.
@@ -152,7 +162,7 @@ find "$cache" -type f -mtime +30 -delete 2>/dev/null || true
 echo
 echo "Static programs in dist"
 for target in "${wanted[@]}"; do
-    for package in "${packages[@]}"; do
+    for package in ${packages[$target]}; do
         inspect "$target" "dist/$target/$package"
     done
 done

@@ -14,12 +14,13 @@ board=${1:-}
     exit 2
 }
 . "board/$board/board.conf"
+# A box offers agents for all kinds of machines, whatever it is itself.
 if [ ! -x "dist/$TARGET/outpost" ]; then
     make --no-print-directory web
-    scripts/cross.sh "$TARGET"
+    scripts/cross.sh --agents "$TARGET"
+elif [ "$(find dist -path 'dist/*-linux-musl*/outpost-agent' | wc -l)" -ne 4 ]; then
+    scripts/cross.sh --agents
 fi
-# A box offers agents for all kinds of machines, whatever it is itself.
-[ "$(find dist -path 'dist/*-linux-musl*/outpost-agent' | wc -l)" -eq 4 ] || scripts/cross.sh --agents
 
 if [ "$(id -u)" -ne 0 ] && [ -z "${OUTPOST_UNSHARED:-}" ]; then
     # Files of all owners are made in a user namespace.

@@ -7,6 +7,8 @@ cd "$root"
 parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(programs lint unit release web yocto fuzz e2e kms compat deb cross image)
 logs=$root/target/test-logs
+# Seconds after which the power cuts, which come last, end.
+cuts_until=$((70 * 60))
 mkdir -p "$logs"
 # Long runs read better without a progress bar in a log.
 export CARGO_TERM_PROGRESS_WHEN=${CARGO_TERM_PROGRESS_WHEN:-auto}
@@ -155,7 +157,7 @@ part_compat() {
 # Programs that were built from the same sources before are taken from a cache.
 tried_targets=(aarch64-unknown-linux-musl arm-unknown-linux-musleabihf)
 
-static_programs() { nice scripts/cross.sh "${tried_targets[@]}" && nice scripts/cross.sh --agents; }
+static_programs() { nice scripts/cross.sh --agents "${tried_targets[@]}"; }
 
 # Making a program small keeps one processor busy for minutes: meanwhile the other one checks.
 programs_asked=
@@ -219,13 +221,14 @@ part_image() {
     beside "the box: what it writes to its card" node tests/image/care.mjs
     beside "the box: updates" node tests/image/updates.mjs
     beside "the box: damage and resets" node tests/image/mishaps.mjs
+    beside "the box: cards that fail" node tests/image/failing.mjs
     beside "the box: its owner's settings, update and reset" node tests/image/app.mjs
     beside "the box: started, used, restarted" node tests/image/run.mjs
     beside "the image for Raspberry Pi 3, 4 and Zero 2 W" node tests/image/pi.mjs rpi-arm64
     gather
-    # Alone: two boxes at a time, which shall do something before they are cut. `make image-test` has more of them.
-    CUTS=${CUTS:-10}
-    check "the box: $CUTS power cuts" env CUTS="$CUTS" node tests/image/cuts.mjs
+    # Alone: two boxes at a time, which shall do something before they are cut. Fifty, or what there is time for: where all programs
+    # had to be built first on a slow machine, that is less.
+    check "the box: power cuts" env CUTS="${CUTS:-50}" CUTS_SECONDS=$((cuts_until - SECONDS)) node tests/image/cuts.mjs
 }
 
 # Not in every run: their programs take half an hour to build.

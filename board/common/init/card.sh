@@ -27,13 +27,13 @@ card_judge() {
         score=$((score - 1))
     fi
     if [ $score -ge $ENOUGH ]; then
-        failing="Writing to it has failed again and again."
+        failing="Writing to the card has failed again and again."
         # The next start tries it again.
         score=0
     fi
     written="outpost card $score $(head -c 8 /dev/urandom | hexdump -e '8/1 "%02x"')"
     if ! { echo "$written" | write_sector $CARD && blockdev --flushbufs $device && [ "$(sector $CARD | head -n 1)" = "$written" ]; }; then
-        failing="It does not keep what is written to it."
+        failing="The card does not keep what is written to it."
     fi
 }
 

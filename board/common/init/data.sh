@@ -41,7 +41,7 @@ data_mount() {
     card_judge
     # An error that shows up later starts the box again, so that it is repaired here.
     if [ -z "$failing" ] && ! data_try /dev/${part}4 panic; then
-        failing="Its file system cannot be repaired where it is."
+        failing="The file system cannot be repaired on this card."
     fi
     if [ -n "$failing" ]; then
         if card_spare && data_try $spare remount-ro; then

@@ -90,6 +90,7 @@ class Lane {
     const file = makeCard(join(this.scratch, `new-${this.number}.img`), { size: CARD });
     const card = this.insert(file);
     const box = this.box;
+    this.tally(this.card);
     await this.card.close();
     this.box = new Box(card.address, { processors: 1 });
     await this.box.on(`cuts-${this.number}-new`);

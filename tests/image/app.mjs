@@ -4,12 +4,12 @@
  *
  *   make image BOARD=qemu-arm64 && node app.mjs
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fetchFrom } from '../cross/control.mjs';
 import { run } from '../e2e/processes.mjs';
 import { begin, check, expect } from '../e2e/report.mjs';
-import { ADMIN, Box, START, makeCard, partition, slots, story, until } from './box.mjs';
+import { ADMIN, Box, START, bootPartition, makeCard, putOnBoot, slots, story, until } from './box.mjs';
 import { bundle, shippedSlot, versioned } from './slots.mjs';
 
 const NAME = 'attic';
@@ -36,8 +36,7 @@ const WRITING = 300_000;
 
 await story('app', async (scratch) => {
   const card = makeCard(join(scratch, 'card.img'));
-  const boot = `${card}@@${partition(card, 1).at}`;
-  const onCard = (name) => run(null, ['mtype', '-i', boot, `::${name}`]).out;
+  const onCard = (name) => run(null, ['mtype', '-i', bootPartition(card), `::${name}`]).out;
   const box = new Box(card);
   let cookie;
   const call = async (method, path, content, headers = {}) => {
@@ -66,9 +65,7 @@ await story('app', async (scratch) => {
   };
 
   begin('Settings on the card');
-  writeFileSync(join(scratch, 'outpost.toml'), SETTINGS);
-  const put = run(null, ['mcopy', '-i', boot, join(scratch, 'outpost.toml'), '::outpost.toml']);
-  expect(put.code === 0, put.err);
+  putOnBoot(card, 'outpost.toml', SETTINGS);
   await check('the box starts, and their account administers it', async () => {
     const seconds = await box.start('app');
     await login();

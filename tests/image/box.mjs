@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
 import { ask, fetchFrom } from '../cross/control.mjs';
-import { start, stopAll, tail } from '../e2e/processes.mjs';
+import { run, start, stopAll, tail } from '../e2e/processes.mjs';
 import { broken, expect, failures, summarise } from '../e2e/report.mjs';
 
 export const repository = resolve(fileURLToPath(new URL('.', import.meta.url)), '../..');
@@ -84,6 +84,18 @@ export function slots(card) {
 export function partition(card, number) {
   const entry = piece(card, 446 + 16 * (number - 1), 16);
   return { at: entry.readUInt32LE(8) * 512, length: entry.readUInt32LE(12) * 512 };
+}
+
+/** The boot partition of a card, for mtools. */
+export const bootPartition = (card) => `${card}@@${partition(card, 1).at}`;
+
+/** Names of the files on it, a line each. */
+export const filesOnBoot = (card) => run(null, ['mdir', '-b', '-i', bootPartition(card), '::']).out;
+
+/** Puts a file on the boot partition of a card, as its owner does at a computer. */
+export function putOnBoot(card, name, content = '') {
+  const { code, err } = run(null, ['mcopy', '-i', bootPartition(card), '-', `::${name}`], { input: content });
+  expect(code === 0, err);
 }
 
 export class Box {

@@ -1,13 +1,14 @@
 /**
  * Cards at the end of their life: one that refuses writes to its data, one that swallows all writes, one that fails
- * again and again. The box comes up with its data each time, says what is wrong, and tries again when it is started again.
+ * again and again. The box comes up with its data each time, says what is wrong, and tries again when it is started again; it
+ * does not claim to have been reset by a card that cannot be erased.
  *
  *   make image BOARD=qemu-arm64 && node failing.mjs
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { begin, check, expect } from '../e2e/report.mjs';
-import { Box, HEALTH, START, makeCard, partition, piece, story } from './box.mjs';
+import { Box, HEALTH, RESET, START, filesOnBoot, makeCard, partition, piece, putOnBoot, story } from './box.mjs';
 import { ForgetfulCard, dice } from './card.mjs';
 
 /** MiB */
@@ -128,5 +129,45 @@ await story('failing', async (scratch) => {
     const found = await groups();
     expect(found.length === 2 && found.includes(group) && found.includes(later), `it has ${found.length} groups`);
     expect(health().startsWith('outpost card 2 '), health());
+  }, { seconds: START });
+
+  begin('A file on the boot partition asks for a factory reset, and the card cannot be erased');
+  const reset = 'factory-reset.txt';
+  const erasing = () => piece(file, RESET * 512, 21).toString() === 'outpost factory reset';
+  /** Started with an illness, the box has its data, says that it was not reset, and why. */
+  const isNotReset = async (name, illness, why) => {
+    await cut();
+    const { at, length } = partition(file, 4);
+    card.illness = (from, bytes) => (from + bytes > at && from < at + length ? illness.data : illness.elsewhere);
+    await box.start(name);
+    const { text } = await box.line(/outpost-box: card .* was to be reset/);
+    expect(text.includes(why), text);
+    expect(!box.machine.lines.some((line) => /outpost-box: reset/.test(line.text)), 'it says that it was reset');
+    await box.settles('A');
+    await has(group, later);
+    return text.trim();
+  };
+  await check('one that swallows everything: the box has its data and says so', async () => {
+    putOnBoot(file, reset);
+    const said = await isNotReset('failing-reset', { data: 'swallowed', elsewhere: 'swallowed' }, 'nothing has been erased');
+    expect(!erasing(), 'it has kept something');
+    return said;
+  }, { seconds: START });
+  await check('one that swallows what is written to its data', async () => {
+    const said = await isNotReset('failing-reset-data', { data: 'swallowed', elsewhere: null }, 'tries again');
+    expect(erasing(), 'the next start will not try again');
+    return said;
+  }, { seconds: START });
+  await check('one that refuses it', () => isNotReset('failing-reset-refused', { data: 'refused', elsewhere: null }, 'tries again'), { seconds: START });
+  await check('working again, it is reset, once', async () => {
+    await cut();
+    card.illness = () => null;
+    await box.start('failing-reset-well');
+    await box.line(/outpost-box: reset/);
+    await box.settles('A');
+    expect(!box.machine.lines.some((line) => /outpost-box: card/.test(line.text)), 'it says that the card is failing');
+    expect(!erasing() && !filesOnBoot(file).includes(reset), 'it would be reset again');
+    await box.makeAdmin();
+    expect((await groups()).length === 0, 'there are groups');
   }, { seconds: START });
 });

@@ -5,11 +5,10 @@
  *   make image BOARD=qemu-arm64 && node mishaps.mjs
  */
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { run } from '../e2e/processes.mjs';
 import { begin, check, expect } from '../e2e/report.mjs';
-import { Box, RESET, START, TABLE_COPY, makeCard, partition, piece, story, until } from './box.mjs';
+import { Box, RESET, START, TABLE_COPY, filesOnBoot, makeCard, partition, piece, putOnBoot, story, until } from './box.mjs';
 import { SHELL, change, changeRamDisk, placeSlot, shippedSlot } from './slots.mjs';
 
 /** MiB */
@@ -27,13 +26,6 @@ await story('mishaps', async (scratch) => {
   };
   const first = () => piece(card, 0, 512);
   const resetting = () => piece(card, RESET * 512, 21).toString() === 'outpost factory reset';
-  const boot = `${card}@@${partition(card, 1).at}`;
-  const onBoot = () => run(null, ['mdir', '-b', '-i', boot, '::']).out;
-  const askByFile = (name) => {
-    writeFileSync(join(scratch, 'asks'), '');
-    const { code, err } = run(null, ['mcopy', '-i', boot, join(scratch, 'asks'), `::${name}`]);
-    expect(code === 0, err);
-  };
   const data = () => {
     const { at, length } = partition(card, 4);
     return createHash('sha256').update(piece(card, at, length)).digest('hex');
@@ -103,16 +95,16 @@ await story('mishaps', async (scratch) => {
   begin('A file on the boot partition asks for a factory reset');
   await check('a power cut in the middle of it', async () => {
     await box.cut();
-    askByFile('factory-reset.txt');
+    putOnBoot(card, 'factory-reset.txt');
     await box.on('mishaps-reset-cut');
     await until('the reset does not begin', resetting, START);
     await box.cut();
-    return `${/factory-reset/i.test(onBoot()) ? 'the file was still there' : 'the file was gone already'}`;
+    return `${/factory-reset/i.test(filesOnBoot(card)) ? 'the file was still there' : 'the file was gone already'}`;
   }, { seconds: START });
   await check('the reset is done at the next start, once', async () => {
     await box.start('mishaps-reset');
     await box.line(/outpost-box: reset/);
-    expect(!/factory-reset/i.test(onBoot()), 'the file is still there');
+    expect(!/factory-reset/i.test(filesOnBoot(card)), 'the file is still there');
     expect(!resetting(), 'the request is still there');
     await box.makeAdmin();
     await box.settles('A');

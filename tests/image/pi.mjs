@@ -10,7 +10,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { run, start, tail } from '../e2e/processes.mjs';
 import { begin, check, expect } from '../e2e/report.mjs';
-import { START, makeCard, output, partition, repository, slots, story, until } from './box.mjs';
+import { START, bootPartition, makeCard, output, partition, repository, slots, story, until } from './box.mjs';
 
 /** Boards: the image that they start, and their device tree. */
 const BOARDS = {
@@ -34,12 +34,11 @@ const image = join(repository, `dist/image/outpost-${board}.img`);
 await story(board, async (scratch) => {
   expect(existsSync(image), `there is no ${image}: make image BOARD=${board}`);
   const card = makeCard(join(scratch, 'card.img'), { from: image });
-  const boot = `${card}@@${partition(card, 1).at}`;
   const command = (words) => {
     const { code, err } = run(null, words);
     expect(code === 0, err);
   };
-  for (const file of ['u-boot.bin', tree]) command(['mcopy', '-n', '-i', boot, `::${file}`, join(scratch, file)]);
+  for (const file of ['u-boot.bin', tree]) command(['mcopy', '-n', '-i', bootPartition(card), `::${file}`, join(scratch, file)]);
   command(['fdtput', '-t', 's', join(scratch, tree), WATCHDOG, 'status', 'disabled']);
   let loader = join(scratch, 'u-boot.bin');
   if (arm) {

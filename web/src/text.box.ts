@@ -59,7 +59,7 @@ export const words = {
   incidents: {
     repaired: 'The disk was repaired at this start.',
     'set-aside': 'The data was damaged and has been set aside.',
-    card: 'The card is failing. What is done now is forgotten at the next start.',
+    card: 'The card is failing.',
     reset: 'The box was reset.',
     'boot-partition': 'The boot partition cannot be used.',
     settings: 'Something in outpost.toml was not taken over.',

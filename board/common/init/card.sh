@@ -16,9 +16,9 @@ data_had_error() {
     [ $((${state:-0} & 2)) -ne 0 ]
 }
 
-# Sets failing to a sentence, or to nothing.
+# Sets failing to a sentence, or to nothing, and forgets where the card keeps nothing at all. Once in a start.
 card_judge() {
-    failing=
+    failing= forgets=
     score=$(sector $CARD | sed -n 's/^outpost card \([0-9]\) .*/\1/p')
     score=${score:-0}
     if data_had_error; then
@@ -34,6 +34,7 @@ card_judge() {
     written="outpost card $score $(head -c 8 /dev/urandom | hexdump -e '8/1 "%02x"')"
     if ! { echo "$written" | write_sector $CARD && blockdev --flushbufs $device && [ "$(sector $CARD | head -n 1)" = "$written" ]; }; then
         failing="The card does not keep what is written to it."
+        forgets=yes
     fi
 }
 

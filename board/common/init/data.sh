@@ -4,9 +4,14 @@
 # help, the partition is set aside: nothing is written to it any more, /var is in memory, the box comes up empty and says so.
 # Whoever wants the data back takes the card to a computer; whoever does not asks for a factory reset.
 
+# Which file system the partition has, as the card itself says: ext4's UUID, 0x68 into its superblock.
+data_uuid() { blockdev --flushbufs /dev/${part}4 && dd if=/dev/${part}4 bs=1 skip=1128 count=16 2>/dev/null | hexdump -e '16/1 "%02x"'; }
+
 data_make() {
+    before=$(data_uuid)
     inside /sbin/mke2fs -q -F -t ext4 -L outpost-data -m 1 -E nodiscard /dev/${part}4 || return 1
     sync
+    [ "$(data_uuid)" != "$before" ]
 }
 
 data_aside() { # data_aside <why>
@@ -38,7 +43,6 @@ data_try() { # data_try <device> <what ext4 does at an error>
 }
 
 data_mount() {
-    card_judge
     # An error that shows up later starts the box again, so that it is repaired here.
     if [ -z "$failing" ] && ! data_try /dev/${part}4 panic; then
         failing="The file system cannot be repaired on this card."

@@ -15,11 +15,17 @@ asking() { for file in /new/boot/firmware/[Ff][Aa][Cc][Tt][Oo][Rr][Yy]-[Rr][Ee][
 
 reset_now() { # reset_now <by what>
     say "factory reset, asked for $1"
-    echo "outpost factory reset" | write_sector $REQUEST
-    if ! data_make; then
-        incident card "The box was to be reset, asked for $1, but no new data partition can be made on this card."
+    # Such a card has what it had. Whoever gives it away must know.
+    if [ -n "$forgets" ]; then
+        incident card "The box was to be reset, asked for $1, but its card does not keep what is written to it: nothing has been erased."
         return
     fi
+    echo "outpost factory reset" | write_sector $REQUEST
+    if ! data_make; then
+        incident card "The box was to be reset, asked for $1, but no new data partition can be made on this card: not everything has been erased. The next start tries again."
+        return
+    fi
+    failing=
     # A file that cannot be removed must not wipe the data at every start: it is remembered as done.
     files=$(asking)
     if [ -n "$files" ]; then

@@ -55,8 +55,8 @@ cross: web ## Static server and agent for TARGET, or for all four, into dist/<ta
 	@scripts/setup.sh cross
 	@scripts/cross.sh $(TARGET)
 
-cross-test: ## The programs in dist, run by an emulator of their processors
-	@scripts/test.sh cross_all
+cross-test: ## Static programs of all kinds, run by an emulator of their processors
+	@scripts/test.sh cross
 
 # Kinds of machine of the package: amd64, arm64, armhf; empty: this machine's.
 KIND ?=
@@ -64,7 +64,7 @@ KIND ?=
 deb: ## A Debian package of the server for KIND, from dist
 	@scripts/deb.sh $(KIND)
 
-deb-test: build ## The package of this machine's kind, on a machine with a real systemd (as root)
+deb-test: ## The package of this machine's kind, on a machine with a real systemd (as root)
 	@scripts/test.sh deb
 
 dist: web ## The source with everything that building needs, for building without a network, into dist
@@ -115,7 +115,7 @@ web-test: ## Tests of the browser app
 fuzz: ## Every parser against random input, FUZZ_SECONDS each
 	@scripts/test.sh fuzz
 
-e2e: ## The whole story: server, agent and browser in network namespaces (as root)
+e2e: build ## The whole story: server, agent and browser in network namespaces (as root)
 	@scripts/test.sh e2e
 
 kms: build ## A screen without X: the agent in a virtual machine with a graphics card

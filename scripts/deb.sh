@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes a Debian package of the server, with its units and the agents that it offers, from what `make cross` built:
 # scripts/deb.sh [amd64|arm64|armhf]…, this machine's kind when none is named. Into dist/outpost_<version>_<kind>.deb.
-# PROGRAMS is another folder with `outpost` and `outpost-agent` for that kind, VERSION another version, OUT another folder, LEVEL how hard to compress (0 to 9).
+# VERSION is another version, OUT another folder, LEVEL how hard to compress (0 to 9).
 set -euo pipefail
 . "$(dirname "$0")/tools.sh"
 cd "$root"
@@ -14,16 +14,11 @@ mkdir -p "$out"
 
 package() { # package <kind>
     local kind=$1 tree file
-    local programs=${PROGRAMS:-dist/${target[$kind]}}
-    local server=$programs/outpost
+    local server=dist/${target[$kind]}/outpost
     [ -x "$server" ] || { echo "There is no $server: make cross TARGET=${target[$kind]}" >&2; return 1; }
     tree=$(mktemp -d)
     install -D -m 755 "$server" "$tree/usr/lib/outpost/outpost"
-    if [ -n "${PROGRAMS:-}" ]; then
-        install -D -m 755 "$programs/outpost-agent" "$tree/usr/lib/outpost/agents/${target[$kind]}/outpost-agent"
-    else
-        scripts/place-agents.sh "$tree/usr/lib/outpost/agents"
-    fi
+    scripts/place-agents.sh "$tree/usr/lib/outpost/agents"
     mkdir -p "$tree/usr/bin" "$tree/DEBIAN"
     ln -s ../lib/outpost/outpost "$tree/usr/bin/outpost"
     install -D -m 644 systemd/outpost.service "$tree/usr/lib/systemd/system/outpost.service"

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but cross_all and boards when none is named.
+# Runs the checks and tests and sums them up: scripts/test.sh [part…]; all parts but boards when none is named.
 set -uo pipefail
 . "$(dirname "$0")/tools.sh"
 cd "$root"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(programs lint unit release web yocto fuzz e2e kms compat deb cross image)
+[ ${#parts[@]} -gt 0 ] || parts=(programs lint unit web yocto fuzz e2e kms compat deb cross image)
 logs=$root/target/test-logs
 # Seconds after which the power cuts, which come last, end.
 cuts_until=$((70 * 60))
@@ -111,18 +111,20 @@ part_fuzz() {
     check "fuzzing, ${FUZZ_SECONDS:-3} s a target" fuzz/run.sh "${FUZZ_SECONDS:-3}"
 }
 
-# Optimising across all of a program keeps one processor busy: meanwhile the other one checks.
-release_asked=
-part_release() {
-    release_asked=yes
-    at_once=2
-    beside "release build" make --no-print-directory build
+# What is shipped is what is tested: static programs. In a run without them, those of `make build`, which are there sooner.
+programs_are_there() {
+    if [ -n "$programs_asked" ]; then
+        [ -z "$others_asked" ] || return 0
+        gather
+        export OUTPOST_BIN=$root/dist/$own/outpost OUTPOST_AGENT_BIN=$root/dist/$own/outpost-agent
+        other_programs
+    elif [ ! -x target/release/outpost ] || [ ! -x target/release/outpost-agent ]; then
+        check "release build" make --no-print-directory build
+    fi
 }
 
 part_e2e() {
-    [ -n "$release_asked" ] || part_release
-    # From here on the machine is for what is tested.
-    gather
+    programs_are_there
     [ -d tests/e2e/node_modules ] || scripts/npm.sh tests/e2e ci
     # MeshCentral's own agent has its part in the story; there is one for this kind of machine only.
     if [ "$(uname -m)" = x86_64 ] && [ -z "${OUTPOST_PEER:-}" ]; then
@@ -132,59 +134,66 @@ part_e2e() {
     if [ "$(id -u)" -eq 0 ]; then
         check "end to end" node tests/e2e/run.mjs
     else
-        check "end to end" sudo --preserve-env=PATH,OUTPOST_SCREENSHOTS,OUTPOST_PEER "$(command -v node)" tests/e2e/run.mjs
+        check "end to end" sudo --preserve-env=PATH,OUTPOST_SCREENSHOTS,OUTPOST_PEER,OUTPOST_BIN,OUTPOST_AGENT_BIN "$(command -v node)" tests/e2e/run.mjs
     fi
 }
 
 part_kms() {
     # The virtual machine's kernel is for this kind of processor.
     [ "$(uname -m)" = x86_64 ] || return 0
-    [ -x target/release/outpost ] && [ -x target/release/outpost-agent ] ||
-        check "release build" make --no-print-directory build
+    programs_are_there
     [ -d tests/e2e/node_modules ] || scripts/npm.sh tests/e2e ci
     check "a screen without X, in a virtual machine" node tests/kms/run.mjs
 }
 
 part_compat() {
-    [ -x target/release/outpost ] && [ -x target/release/outpost-agent ] ||
-        check "release build" make --no-print-directory build
+    programs_are_there
+    # It waits most of the time.
+    beside "MeshCentral's agent" node tests/compat/agent.mjs
     check "compatibility with MeshCentral's clients" node tests/compat/run.mjs
-    check "MeshCentral's agent" node tests/compat/agent.mjs
 }
 
-# For other kinds of machines, as they are shipped: what the image has, which is a server and all agents; and the server for the
-# smallest, of 32 bits. `make cross && make cross-test` has the two others besides, for a quarter of an hour on two processors.
-# Programs that were built from the same sources before are taken from a cache.
-tried_targets=(aarch64-unknown-linux-musl arm-unknown-linux-musleabihf)
+# Static programs, as they are shipped: first the server for this machine, the box's, and all agents; then the servers for the others,
+# beside tests that leave a processor. What was built from the same sources before is taken from a cache. Making a program small
+# keeps one processor busy for minutes.
+case $(uname -m) in
+x86_64 | aarch64) own=$(uname -m)-unknown-linux-musl ;;
+armv7*) own=armv7-unknown-linux-musleabihf ;;
+*) own=arm-unknown-linux-musleabihf ;;
+esac
+first_programs=(aarch64-unknown-linux-musl)
+[ "$own" = "${first_programs[0]}" ] || first_programs=("$own" "${first_programs[@]}")
 
-static_programs() { nice scripts/cross.sh --agents "${tried_targets[@]}"; }
-
-# Making a program small keeps one processor busy for minutes: meanwhile the other one checks.
 programs_asked=
 part_programs() {
     programs_asked=yes
     scripts/setup.sh cross
     build_web || return
-    at_once=1
-    beside "static programs" static_programs
+    at_once=2
+    beside "static programs" nice scripts/cross.sh --agents "${first_programs[@]}"
+}
+
+others_asked=
+other_programs() {
+    others_asked=yes
+    local target others=()
+    for target in aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl; do
+        [[ " ${first_programs[*]} " == *" $target "* ]] || others+=("$target")
+    done
+    beside "static programs for others" nice scripts/cross.sh "${others[@]}"
 }
 
 part_cross() {
     [ -n "$programs_asked" ] || part_programs
+    programs_are_there
     gather
-    check "programs for other machines, emulated" node tests/cross/run.mjs "${tried_targets[@]}"
+    check "programs for all machines, emulated" node tests/cross/run.mjs
 }
 
-part_cross_all() {
-    scripts/setup.sh cross
-    check "programs for other machines, emulated" node tests/cross/run.mjs
-}
-
-# The package's programs are those of `make build`: this machine's kind.
 part_deb() {
     [ "$(id -u)" -eq 0 ] || { echo "the package is tested as root"; return 1; }
-    [ -x target/release/outpost ] && [ -x target/release/outpost-agent ] ||
-        check "release build" make --no-print-directory build
+    [ -n "$programs_asked" ] || part_programs
+    programs_are_there
     check "the Debian package" node tests/deb/run.mjs
     check "settings on the card" node tests/settings/run.mjs
 }

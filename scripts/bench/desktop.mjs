@@ -9,15 +9,12 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { ask } from '../../tests/compat/client.mjs';
 import { MESHCENTRAL, webSocketLibrary } from '../../tests/compat/peer.mjs';
 import { fetchFrom, start, startServer, stopAll } from '../../tests/compat/servers.mjs';
+import { program, programs } from '../../tests/programs.mjs';
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-const program = (variable, name) => resolve(process.env[variable] ?? join(root, 'target/release', name));
-const programs = { server: program('OUTPOST_BIN', 'outpost'), agent: program('OUTPOST_AGENT_BIN', 'outpost-agent') };
 const motion = program('OUTPOST_MOTION', 'examples/motion');
 const SECONDS = Number(process.argv[2] ?? 15);
 const [WIDTH, HEIGHT] = [1920, 1080];
@@ -105,7 +102,7 @@ async function measure(server, id, name) {
 const row = (words, { rate, share, megabytes }) => console.log(`  ${words.padEnd(34)} ${rate.toFixed(1).padStart(6)} pictures/s ${share.toFixed(1).padStart(6)} % of a processor ${megabytes.toFixed(1).padStart(6)} MB/s`);
 
 try {
-  for (const one of [programs.server, programs.agent, motion, MESHCENTRAL]) if (!existsSync(one)) throw new Error(`there is no ${one}`);
+  if (!existsSync(MESHCENTRAL)) throw new Error(`there is no ${MESHCENTRAL}`);
   const server = await startServer('outpost', scratch, programs);
   const imported = spawnSync(programs.server, ['agents', 'import', MESHCENTRAL, '--datapath', server.data], { encoding: 'utf8' });
   if (imported.status !== 0) throw new Error(imported.stderr);

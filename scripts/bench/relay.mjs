@@ -9,15 +9,12 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { ask } from '../../tests/compat/client.mjs';
 import { MESHCENTRAL, webSocketLibrary } from '../../tests/compat/peer.mjs';
 import { startAgent, startServer, stopAll } from '../../tests/compat/servers.mjs';
+import { programs } from '../../tests/programs.mjs';
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-const program = (variable, name) => resolve(process.env[variable] ?? join(root, 'target/release', name));
-const programs = { server: program('OUTPOST_BIN', 'outpost'), agent: program('OUTPOST_AGENT_BIN', 'outpost-agent') };
 const BYTES = Number(process.argv[2] ?? 256) * 1e6;
 const KEYSTROKES = 2000;
 /** One message, or one writing; what terminals and files send. */

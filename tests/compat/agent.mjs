@@ -9,6 +9,7 @@ import { appendFileSync, chmodSync, copyFileSync, cpSync, existsSync, mkdirSync,
 import { arch, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { programs } from '../programs.mjs';
 import { ask, meshctrl } from './client.mjs';
 import { install, MESHCENTRAL, webSocketLibrary } from './peer.mjs';
 import { ADMIN, fetchFrom, PASSWORD, start, stopAll } from './servers.mjs';
@@ -37,9 +38,6 @@ if (!process.env.OUTPOST_COMPAT_INSIDE) {
   process.exit(await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1))));
 }
 
-const folder = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
-const outpost = [process.env.OUTPOST_SERVER, join(folder, 'release/outpost'), join(folder, 'debug/outpost')].find((path) => path && existsSync(path));
-if (!outpost) throw new Error('there is no outpost; make build first, or set OUTPOST_SERVER');
 const scratch = mkdtempSync(join(tmpdir(), 'outpost-agent-'));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => void stopAll().then(() => process.exit(1)));
 
@@ -99,7 +97,7 @@ function connectMachine() {
 
 const data = join(scratch, 'data');
 const server = { name: 'Outpost', port: 8443, url: 'wss://127.0.0.1:8443', program: null };
-const words = [outpost, '--datapath', data];
+const words = [programs.server, '--datapath', data];
 async function startServer() {
   server.program = start([...words, '--debug', 'agent'], { log: join(scratch, 'server.log'), cwd: scratch });
   await until('an answer of the server', () => fetchFrom(server, '/health.ashx').then((answer) => answer.status === 200, () => false));
@@ -373,7 +371,7 @@ try {
     const before = sh([...words, 'agents', 'list']);
     const changed = join(scratch, 'package');
     appendFileSync(join(changed, 'agents', BINARY), '!');
-    const { status, stderr } = spawnSync(outpost, [...words.slice(1), 'agents', 'import', changed], { encoding: 'utf8' });
+    const { status, stderr } = spawnSync(programs.server, [...words.slice(1), 'agents', 'import', changed], { encoding: 'utf8' });
     if (status === 0 || !stderr.includes(`agents/${BINARY} is not what agents/hashagents.json says`)) throw new Error(stderr);
     if (sh([...words, 'agents', 'list']) !== before) throw new Error('something changed');
   });

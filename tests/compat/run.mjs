@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { programs } from '../programs.mjs';
 import { chapters } from './cases/index.mjs';
 import { perform } from './case.mjs';
 import { differences } from './differences.mjs';
@@ -24,13 +25,6 @@ const TABLE = join(root, 'docs/compatibility.md');
 const AT_ONCE = 3;
 
 const { values: options } = parseArgs({ options: { write: { type: 'boolean' }, only: { type: 'string' }, verbose: { type: 'boolean' } } });
-const folder = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
-const program = (name, variable) => {
-  const found = [process.env[variable], join(folder, 'release', name), join(folder, 'debug', name)].find((path) => path && existsSync(path));
-  if (!found) throw new Error(`there is no ${name}; make build first, or set ${variable}`);
-  return found;
-};
-
 
 /** Runs a chapter on both servers and gives its rows. */
 async function run(chapter, servers) {
@@ -78,7 +72,6 @@ let rows = [];
 let whole = false;
 let recordings = [];
 try {
-  const programs = { server: program('outpost', 'OUTPOST_SERVER'), agent: program('outpost-agent', 'OUTPOST_AGENT') };
   const began = Date.now();
   const servers = await Promise.all(['meshcentral', 'outpost'].map((kind) => startServer(kind, scratch, programs)));
   await Promise.all(servers.map(furnish));

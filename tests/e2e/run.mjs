@@ -1,16 +1,16 @@
 /**
  * The whole story with real processes: a server, a device and a browser on a LAN of network namespaces.
- * Needs root, Debian's `iproute2`, `util-linux`, `curl` and `chromium`, and the two programs, which it takes from
- * OUTPOST_BIN and OUTPOST_AGENT_BIN or from target/release. OUTPOST_SCREENSHOTS names a folder that keeps pictures.
+ * Needs root, Debian's `iproute2`, `util-linux`, `curl` and `chromium`, and the two programs (../programs.mjs). OUTPOST_SCREENSHOTS names a folder that keeps pictures.
  * With OUTPOST_PEER, a folder with `node_modules/meshcentral`, MeshCentral's own agent has its part (story/remote.mjs).
  *
  *   npm ci && node run.mjs
  */
-import { accessSync, constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { complaints, launch } from './browser.mjs';
+import { programs } from '../programs.mjs';
 import { connect, disconnect } from './network.mjs';
 import { stopAll, tail } from './processes.mjs';
 import { begin, broken, check, expect, failures, onFailure, summarise } from './report.mjs';
@@ -34,24 +34,12 @@ import * as terminal from './story/terminal.mjs';
 
 const LIMIT_SECONDS = 1200;
 const here = fileURLToPath(new URL('.', import.meta.url));
-const root = resolve(here, '../..');
 const output = join(here, 'output');
-const program = (variable, name) => resolve(process.env[variable] ?? join(root, 'target/release', name));
-const programs = { server: program('OUTPOST_BIN', 'outpost'), agent: program('OUTPOST_AGENT_BIN', 'outpost-agent') };
 
 if (process.getuid?.() !== 0) {
   console.error('This needs root: it makes network namespaces and installs an agent inside them.');
   process.exit(2);
 }
-for (const [name, path] of Object.entries(programs)) {
-  try {
-    accessSync(path, constants.X_OK);
-  } catch {
-    console.error(`There is no ${name} at ${path}. Build it, or set ${name === 'server' ? 'OUTPOST_BIN' : 'OUTPOST_AGENT_BIN'}.`);
-    process.exit(2);
-  }
-}
-
 rmSync(output, { recursive: true, force: true });
 mkdirSync(output, { recursive: true });
 const scratch = mkdtempSync(join(tmpdir(), 'outpost-e2e-'));

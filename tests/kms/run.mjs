@@ -15,13 +15,13 @@ import { fileURLToPath } from 'node:url';
 import { start, stopAll, tail } from '../e2e/processes.mjs';
 import { begin, broken, check, expect, failures, onFailure, summarise } from '../e2e/report.mjs';
 import { page as on } from '../e2e/words.mjs';
+import { programs } from '../programs.mjs';
 import { HOST, kernel, machine, probe, rootFileSystem } from './machine.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const repository = resolve(here, '../..');
 const { chromium } = createRequire(join(here, '../e2e/run.mjs'))('playwright-core');
 const output = join(repository, 'target/kms/output');
-const program = (variable, name) => resolve(process.env[variable] ?? join(repository, 'target/release', name));
 const DEVICE = 'kiosk-7';
 const ADMIN = { name: 'admin', password: 'slate harbour violin 42 dusk' };
 /** Of the screen. */
@@ -81,7 +81,7 @@ async function serve() {
   mkdirSync(data, { mode: 0o700 });
   const config = { settings: { port, redirPort: 0, portBind: '127.0.0.1', exactPorts: true, WANonly: true, cert: '127.0.0.1' }, domains: { '': { newAccounts: false } } };
   writeFileSync(join(data, 'config.json'), JSON.stringify(config));
-  const words = [program('OUTPOST_BIN', 'outpost'), '--datapath', data];
+  const words = [programs.server, '--datapath', data];
   for (const more of [['--createaccount', ADMIN.name, '--pass', ADMIN.password], ['--adminaccount', ADMIN.name]]) {
     const { stdout, stderr, status } = spawnSync(words[0], [...words.slice(1), ...more], { encoding: 'utf8' });
     expect(status === 0, stdout + stderr);
@@ -119,7 +119,7 @@ function boot(port, settings) {
   const compiled = spawnSync('cc', ['-static', '-O2', '-Wall', '-Werror', '-o', guest, join(here, 'guest.c')], { encoding: 'utf8' });
   expect(compiled.status === 0, compiled.stderr);
   const root = rootFileSystem(scratch, modules, {
-    programs: { guest, 'outpost-agent': program('OUTPOST_AGENT_BIN', 'outpost-agent') },
+    programs: { guest, 'outpost-agent': programs.agent },
     files: { 'agent.msh': settings, 'etc/passwd': 'root:x:0:0:root:/root:/bin/sh\n' },
     start: `hostname ${DEVICE}
 stty -F /dev/ttyS1 raw -echo

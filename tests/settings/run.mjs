@@ -1,7 +1,6 @@
 /**
  * The settings on a card, taken over by a real systemd from a partition of its own: the unit in its sandbox, the boot partition
  * that is read-only before and after, the second process that is the server's user, and what the system is afterwards.
- * The programs are those of `make build`.
  *
  *   make build && node run.mjs        (as root)
  */
@@ -12,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { run, stopAll } from '../e2e/processes.mjs';
 import { begin, broken, check, expect, failures, summarise } from '../e2e/report.mjs';
 import { SystemdMachine } from '../e2e/systemd-machine.mjs';
+import { programs } from '../programs.mjs';
 
 const repository = resolve(fileURLToPath(new URL('.', import.meta.url)), '../..');
 const output = join(repository, 'target/settings-test');
@@ -65,8 +65,8 @@ try {
   machine = new SystemdMachine({ name: 'outpost', network: null, folder: scratch, log: join(output, 'systemd.log'), empty: ['var/lib'] });
   await machine.ready();
   line('ip link set lo up; mkdir -p /boot/firmware /opt/units /run/outpost-box /usr/lib/outpost /var/lib/outpost-box');
-  const inside = (from, to) => copyFileSync(join(repository, from), `/proc/${machine.pid}/root/${to}`);
-  inside('target/release/outpost', 'usr/lib/outpost/outpost');
+  const inside = (from, to) => copyFileSync(resolve(repository, from), `/proc/${machine.pid}/root/${to}`);
+  inside(programs.server, 'usr/lib/outpost/outpost');
   inside('systemd/outpost.service', 'etc/systemd/system/outpost.service');
   inside('board/common/systemd/outpost-settings.service', 'etc/systemd/system/outpost-settings.service');
   inside('board/common/systemd/outpost-ssh.service', 'etc/systemd/system/outpost-ssh.service');

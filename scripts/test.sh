@@ -56,7 +56,7 @@ beside() {
     echo "== $name (begun)"
     "$@" >"$logs/$(log_name "$name")" 2>&1 &
     beside_name[$!]=$name
-    beside_start[$!]=$SECONDS
+    beside_start[$!]=$EPOCHSECONDS
 }
 
 gather_one() {
@@ -66,7 +66,8 @@ gather_one() {
     echo
     echo "== $name"
     cat "$logs/$(log_name "$name")"
-    note "$name" "$status" $((SECONDS - ${beside_start[$pid]}))
+    # It may have ended long ago: with the last line that it wrote.
+    note "$name" "$status" $(($(stat -c %Y "$logs/$(log_name "$name")") - ${beside_start[$pid]}))
     unset "beside_name[$pid]" "beside_start[$pid]"
 }
 

@@ -42,7 +42,7 @@ docdir = "/usr/share/doc"
 nonarch_libdir = "/usr/lib"
 systemd_system_unitdir = "/usr/lib/systemd/system"
 IMGDEPLOYDIR = "/oe/deploy"
-IMAGE_NAME = "outpost-image"
+IMAGE_LINK_NAME = "outpost-image"
 BOOTFILES_DIR_NAME = "bootfiles"
 
 def make_dtb_boot_files(d):

@@ -7,3 +7,8 @@ OUTPOST_SOURCE ?= "file://outpost-${PV}.tar.xz"
 FILESEXTRAPATHS:prepend := "${OUTPOST_DIST}:"
 SRC_URI = "${OUTPOST_SOURCE}"
 S = "${UNPACKDIR}/outpost-${PV}"
+
+# The crates are in the source. Its .cargo/config.toml says so too, but cargo is started in ${B} and does not look there.
+CARGO_VENDORING_DIRECTORY = "${S}/vendor"
+# Left to BitBake, which refuses programs that are stripped already.
+export CARGO_PROFILE_RELEASE_STRIP = "none"

@@ -20,7 +20,7 @@ do_install() {
             install -D -m 0644 $file $units/$(basename $folder)/$(basename $file)
         done
     done
-    for name in journald system resolved; do
+    for name in journald system resolved timesyncd; do
         install -D -m 0644 $common/systemd/$name.conf ${D}${nonarch_libdir}/systemd/$name.conf.d/10-outpost.conf
     done
     install -D -m 0644 $common/systemd/tmpfiles.conf ${D}${nonarch_libdir}/tmpfiles.d/outpost-box.conf
@@ -28,11 +28,11 @@ do_install() {
     install -D -m 0644 $common/systemd/fw_env.config ${D}${sysconfdir}/fw_env.config
     install -D -m 0755 $common/confirm.sh ${D}${box}/confirm
 
-    # Files for settings on the card; it also writes /etc/passwd, which is the image's matter here.
+    # Files for settings on the card; it also writes some of other packages, which are the image's matter here.
     install -d ${D}${sysconfdir}
     : >${D}${sysconfdir}/passwd
     ${S}/scripts/image/settings.sh ${D}
-    rm ${D}${sysconfdir}/passwd ${D}${sysconfdir}/shells
+    rm ${D}${sysconfdir}/passwd ${D}${sysconfdir}/shells ${D}${sysconfdir}/localtime
 
     if [ "${OUTPOST_LOADER}" = tryboot ]; then
         install -D -m 0755 $common/tryboot/outpost-tryboot ${D}${box}/tryboot

@@ -10,6 +10,8 @@ RAUC_BUNDLE_FORMAT = "verity"
 RAUC_BUNDLE_SLOTS = "rootfs"
 RAUC_SLOT_rootfs = "outpost-image"
 RAUC_SLOT_rootfs[fstype] = "ext4"
+# As in outpost-image: part of the name of the file that is looked for.
+IMAGE_NAME_SUFFIX = ""
 
 # Who signs, from outside of the layer, and what it is checked with.
 OUTPOST_UPDATE_KEY ?= ""

@@ -9,7 +9,7 @@ IMAGE_INSTALL = "\
     outpost-box \
     rauc \
     rauc-service \
-    virtual-rauc-conf \
+    outpost-rauc-conf \
     e2fsprogs-e2fsck \
     e2fsprogs-mke2fs \
     util-linux-addpart \
@@ -27,7 +27,11 @@ IMAGE_OVERHEAD_FACTOR = "1.05"
 EXTRA_IMAGECMD:ext4 = "-L outpost-root -m 0 -O ^has_journal,^resize_inode,^metadata_csum_seed,^orphan_file"
 # Multiples of it are where partitions begin, in KiB.
 OUTPOST_GAP_KIB = "${@int(d.getVar('OUTPOST_GAP')) * 1024}"
-WKS_FILE_DEPENDS += "outpost-boot virtual/kernel"
+# What wic runs, without the loaders of other machines.
+WKS_FILE_DEPENDS = "${WKS_FILE_DEPENDS_DEFAULT}"
+# The card has the slot in it.
+# nooelint: oelint.vars.mispell
+IMAGE_TYPEDEP:wic = "ext4"
 WICVARS:append = " OUTPOST_BOOT OUTPOST_SLOT OUTPOST_GAP_KIB"
 do_image_wic[depends] += "outpost-boot:do_deploy outpost-initramfs:do_image_complete"
 do_rootfs[depends] += "virtual/kernel:do_deploy outpost-boot:do_deploy outpost-initramfs:do_image_complete"
@@ -53,16 +57,24 @@ outpost_system() {
     printf 'tmpfs /tmp tmpfs mode=1777,nosuid,nodev,size=25%% 0 0\n' >${IMAGE_ROOTFS}${sysconfdir}/fstab
     sed -i 's#^\(root:.*\):[^:]*$#\1:/bin/sh#' ${IMAGE_ROOTFS}${sysconfdir}/passwd
     printf '/bin/sh\n' >${IMAGE_ROOTFS}${sysconfdir}/shells
+    # These two are tzdata's, so that no other package may have them.
+    ln -sfn ../run/outpost-box/localtime ${IMAGE_ROOTFS}${sysconfdir}/localtime
+    rm -f ${IMAGE_ROOTFS}${sysconfdir}/timezone
+    # Where Debian has it, and the first start looks for it.
+    [ -e ${IMAGE_ROOTFS}${bindir}/addpart ] || ln -s ../sbin/addpart ${IMAGE_ROOTFS}${bindir}/addpart
     : >${IMAGE_ROOTFS}${sysconfdir}/machine-id
     echo outpost >${IMAGE_ROOTFS}${sysconfdir}/hostname
     # Keys for updates come from outside of the layer: they are somebody's own.
     echo 'OUTPOST_UPDATE_KEYS=own' >>${IMAGE_ROOTFS}${nonarch_libdir}/os-release
+    # Packages enable their services, rauc-mark-good and dropbear's socket among them: only the box's own list counts.
+    systemctl --root=${IMAGE_ROOTFS} preset-all
     for unit in systemd-logind.service getty@tty1.service getty.target serial-getty@.service systemd-machine-id-commit.service \
         systemd-remount-fs.service systemd-fsck-root.service systemd-firstboot.service systemd-networkd-wait-online.service; do
         ln -sfn /dev/null ${IMAGE_ROOTFS}${sysconfdir}/systemd/system/$unit
     done
 }
-ROOTFS_POSTPROCESS_COMMAND += "outpost_kernel outpost_system"
+# After what the classes do: they apply presets too, which fails where a unit is masked already.
+ROOTFS_POSTPROCESS_COMMAND:append = " outpost_kernel outpost_system"
 
 # What wic has no words for: the signature that the first start knows an image by, and the record of slots.
 IMAGE_CMD:wic:append() {

@@ -4,7 +4,6 @@ SECTION = "net"
 
 inherit outpost_source cargo systemd
 
-CARGO_DISABLE_BITBAKE_VENDORING = "1"
 CARGO_BUILD_FLAGS += "--package outpost-agent"
 
 SYSTEMD_SERVICE:${PN} = "outpost-agent.service"

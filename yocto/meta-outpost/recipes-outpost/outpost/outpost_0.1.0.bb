@@ -4,8 +4,6 @@ SECTION = "net"
 
 inherit outpost_source cargo systemd useradd
 
-# The crates are in the source (vendor/), and its .cargo/config.toml says so.
-CARGO_DISABLE_BITBAKE_VENDORING = "1"
 CARGO_BUILD_FLAGS += "--package outpost"
 # The page is in the source as built (web/dist); no Node.js here.
 

@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$root"
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(programs lint unit web yocto fuzz e2e kms compat deb cross image)
+[ ${#parts[@]} -gt 0 ] || parts=(programs lint unit web yocto fuzz e2e kms compat cross deb image)
 logs=$root/target/test-logs
 # Seconds after which the power cuts, which come last, end.
 cuts_until=$((70 * 60))
@@ -154,9 +154,9 @@ part_compat() {
     check "compatibility with MeshCentral's clients" node tests/compat/run.mjs
 }
 
-# Static programs, as they are shipped: first the server for this machine, the box's, and all agents; then the servers for the others,
-# beside tests that leave a processor. What was built from the same sources before is taken from a cache. Making a program small
-# keeps one processor busy for minutes.
+# Static programs, as they are shipped: first those for this machine and for the box; then the others, beside tests that leave
+# a processor. What was built from the same sources before is taken from a cache. Making a program small keeps one processor
+# busy for minutes.
 case $(uname -m) in
 x86_64 | aarch64) own=$(uname -m)-unknown-linux-musl ;;
 armv7*) own=armv7-unknown-linux-musleabihf ;;
@@ -171,7 +171,7 @@ part_programs() {
     scripts/setup.sh cross
     build_web || return
     at_once=2
-    beside "static programs" nice scripts/cross.sh --agents "${first_programs[@]}"
+    beside "static programs" nice scripts/cross.sh "${first_programs[@]}"
 }
 
 others_asked=
@@ -195,6 +195,8 @@ part_deb() {
     [ "$(id -u)" -eq 0 ] || { echo "the package is tested as root"; return 1; }
     [ -n "$programs_asked" ] || part_programs
     programs_are_there
+    # It brings the agents of all.
+    gather
     check "the Debian package" node tests/deb/run.mjs
     check "settings on the card" node tests/settings/run.mjs
 }
@@ -210,6 +212,8 @@ image_is_there() {
     scripts/setup.sh image
     build_web || return
     [ -n "$programs_asked" ] || part_programs
+    programs_are_there
+    # It brings the agents of all.
     gather
     # Made again when something in it is newer; compressed, so that its size is held against the budget.
     if [ ! -f "$image.xz" ] || [ ! -f "$pi" ] || [ -n "$(find dist/*-musl* board scripts/image scripts/image.sh systemd -type f -newer "$image.xz" -print -quit)" ]; then

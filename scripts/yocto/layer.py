@@ -189,6 +189,9 @@ def repository(recipes, machine):
         for name in ("KERNEL_AT", "PACKED_AT", "INITRD_AT", "BOOT_COMMAND"):
             there = found(rf"\b{name}=(\S+)", board)
             hold(d.getVar(f"OUTPOST_{name}") == there, f"{machine}: {name} is {there} in board/{like}/board.conf")
+        hold(d.getVar("OUTPOST_BOARD") == like and found(r'^RESET_PIN="(.+)"$', board), f"{machine}: the reset button's pin is in board/{like}/board.conf")
+        for line in (d.getVar("RPI_EXTRA_CONFIG") or "").split("\\n"):
+            hold(line in read(f"board/{like}/config.txt").splitlines(), f"{machine}: {line} is not in board/{like}/config.txt")
 
 
 def accounts():

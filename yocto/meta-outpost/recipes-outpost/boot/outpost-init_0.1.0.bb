@@ -14,9 +14,16 @@ do_install() {
     done
     # Drivers are in the kernel of these boards; those in the list that are modules are not needed to reach the card.
     install -D -m 0644 $common/modules ${D}${sysconfdir}/modules
+    # The pin of the reset button.
+    if [ -n "${OUTPOST_BOARD}" ]; then
+        pin=$(sed -n 's/^RESET_PIN="\(.*\)"$/\1/p' ${S}/board/${OUTPOST_BOARD}/board.conf)
+        [ -n "$pin" ] || bbfatal "There is no RESET_PIN in board/${OUTPOST_BOARD}/board.conf."
+        echo "$pin" >${D}${sysconfdir}/outpost/reset-pin
+    fi
     install -d ${D}/dev ${D}/proc ${D}/sys
 }
 
+PACKAGE_ARCH = "${MACHINE_ARCH}"
 FILES:${PN} += "/init /dev /proc /sys"
 RDEPENDS:${PN} = "busybox"
 # /bin/busybox, which busybox has as /usr/bin/busybox, behind the link /bin.

@@ -13,6 +13,7 @@ IMAGE_INSTALL = "\
     e2fsprogs-e2fsck \
     e2fsprogs-mke2fs \
     util-linux-addpart \
+    libdevmapper \
     kernel-modules \
     ${MACHINE_EXTRA_RRECOMMENDS} \
 "

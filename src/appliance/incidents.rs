@@ -31,6 +31,7 @@ fn incident(line: &str) -> Option<Incident> {
         "card" => IncidentKind::Card,
         "reset" => IncidentKind::Reset,
         "boot-partition" => IncidentKind::BootPartition,
+        "button" => IncidentKind::Button,
         "settings" => IncidentKind::Settings,
         other => {
             log::warn!("an incident of a kind that is not known: {other}");

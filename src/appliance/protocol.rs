@@ -191,6 +191,8 @@ pub enum IncidentKind {
     Reset,
     /// The boot partition cannot be used.
     BootPartition,
+    /// The pin of the button for a factory reset is connected to ground all the time.
+    Button,
     /// Something in `outpost.toml` was not taken over.
     Settings,
 }

@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { begin, check, expect } from '../e2e/report.mjs';
 import { Box, RESET, START, TABLE_COPY, filesOnBoot, makeCard, partition, piece, putOnBoot, story, until } from './box.mjs';
@@ -115,16 +116,33 @@ await story('mishaps', async (scratch) => {
     expect(!box.machine.lines.some((line) => /outpost-box: reset/.test(line.text)), 'it was reset again');
   }, { seconds: START * 2 });
 
-  begin('The reset button is held while the box is switched on');
-  await check('the box is reset', async () => {
+  begin('A reset button, at a pin of the emulated board’s controller (PL061)');
+  // Pin 3 is its power button's: low, and high for a tenth of a second when the emulator is asked to switch off. Without ACPI
+  // the machine has it. What would switch the box off is not in it.
+  const monitor = join(scratch, 'monitor');
+  box.more = ['-machine', 'acpi=off', '-qmp', `unix:${monitor},server=on,wait=off`];
+  await check('one that is stuck is passed over, and everything is there', async () => {
     await box.cut();
-    // A pin of the emulated board's controller (PL061), which nothing drives: it is low, as if it were connected to ground.
-    placeSlot(changeRamDisk(slot, 'etc/outpost/reset-pin', '5 9030000.pl061\n'), card);
-    // Without ACPI the machine has it.
-    box.more = ['-machine', 'acpi=off'];
-    await box.start('mishaps-button');
+    placeSlot(changeRamDisk(slot, 'etc/outpost/reset-pin', '3 9030000.pl061\n'), card);
+    await box.start('mishaps-stuck');
+    const { text } = await box.line(/outpost-box: button/);
+    await box.settles('A');
+    await box.ask({ action: 'meshes' });
+    expect(!box.machine.lines.some((line) => /outpost-box: reset/.test(line.text)), 'it was reset');
+    return text.trim();
+  }, { seconds: START });
+  await check('held while the box is switched on, and let go, it resets the box', async () => {
+    await box.cut();
+    await box.on('mishaps-button');
+    await box.line(/reset button is held/, { seconds: START });
+    const power = connect(monitor);
+    power.on('error', () => undefined);
+    power.write('{"execute":"qmp_capabilities"}');
+    const pressing = setInterval(() => power.write('{"execute":"system_powerdown"}'), 170);
+    const asked = await until('it is not reset', resetting, 30).finally(() => (clearInterval(pressing), power.end()));
+    await box.answers();
     const { text } = await box.line(/outpost-box: reset/);
-    expect(text.includes('by the button'), text);
+    expect(asked && text.includes('by the button'), text);
     await box.makeAdmin();
     await box.settles('A');
     return text.trim();

@@ -64,7 +64,7 @@ await story(board, async (scratch) => {
     await line(/Outpost: slot A/);
     await line(/Starting kernel/);
   }, { seconds: START });
-  await check('the reset button’s pin is read', () => line(/outpost-box: reset .*by the button/), { seconds: START });
+  await check('the reset button’s pin is read, and passed over', () => line(/outpost-box: button .*passed over/), { seconds: START });
   await check('everything is started, nothing failed', async () => {
     const text = await line(/outpost-box: slot/);
     const failed = machine.lines.filter((line) => /FAILED/.test(line.text)).map((line) => line.text);

@@ -62,6 +62,7 @@ export const words = {
     card: 'The card is failing.',
     reset: 'The box was reset.',
     'boot-partition': 'The boot partition cannot be used.',
+    button: 'The reset button is stuck.',
     settings: 'Something in outpost.toml was not taken over.',
   } as Record<string, string>,
   update: 'Update',

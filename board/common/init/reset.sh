@@ -63,7 +63,7 @@ reset_asked() {
     else
         rm -f $stays
     fi
-    [ -n "$by" ] || ! button_held || by="by the button"
+    [ -n "$by" ] || ! button_asks || by="by the button"
     [ -n "$by" ] || return 0
     umount /new/var
     card_release

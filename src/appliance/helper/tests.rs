@@ -344,7 +344,7 @@ fn what_happened_to_the_disk_is_passed_on() {
     let this = Box_::new();
     this.write(
         "run/incidents",
-        "repaired The data was repaired.\nset-aside It was \u{7}set aside.\ncard It wears out.\nother x\n\nreset\n",
+        "repaired The data was repaired.\nset-aside It was \u{7}set aside.\ncard It wears out.\nbutton It is stuck.\nother x\n\nreset\n",
     );
     let status = this.ask(json!({ "action": "status" }));
     assert_eq!(
@@ -353,6 +353,7 @@ fn what_happened_to_the_disk_is_passed_on() {
             { "kind": "repaired", "sentence": "The data was repaired." },
             { "kind": "set-aside", "sentence": "It was set aside." },
             { "kind": "card", "sentence": "It wears out." },
+            { "kind": "button", "sentence": "It is stuck." },
         ])
     );
     assert_eq!((&status["booted"], &status["synchronised"]), (&json!("A"), &json!(false)));

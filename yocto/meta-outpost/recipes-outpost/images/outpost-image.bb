@@ -19,13 +19,16 @@ IMAGE_INSTALL = "\
 "
 IMAGE_FEATURES = "read-only-rootfs"
 IMAGE_LINGUAS = ""
+# Names of hardware for people, some 20 MiB. The other image has none either.
+BAD_RECOMMENDATIONS = "udev-hwdb"
 IMAGE_NAME_SUFFIX = ""
 
 # The slot is written whole by an update, so it may be as large as it is and no larger.
 IMAGE_ROOTFS_MAXSIZE = "${@int(d.getVar('OUTPOST_SLOT')) * 1024}"
 IMAGE_ROOTFS_EXTRA_SPACE = "0"
 IMAGE_OVERHEAD_FACTOR = "1.05"
-EXTRA_IMAGECMD:ext4 = "-L outpost-root -m 0 -O ^has_journal,^resize_inode,^metadata_csum_seed,^orphan_file"
+# Fewer inodes than mke2fs makes in an image of this size: they alone would take more than the overhead.
+EXTRA_IMAGECMD:ext4 = "-L outpost-root -m 0 -b 4096 -i 8192 -O ^has_journal,^resize_inode,^metadata_csum_seed,^orphan_file"
 # Multiples of it are where partitions begin, in KiB.
 OUTPOST_GAP_KIB = "${@int(d.getVar('OUTPOST_GAP')) * 1024}"
 # What wic runs, without the loaders of other machines.

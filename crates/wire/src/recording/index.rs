@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::picture::PictureSize;
 
-/// Cells that a screen is divided into have so many pixels a side.
+/// Cells that a screen is divided into have so many pixels a side, at least.
 const CELL: u32 = 16;
+/// Most cells: those of a screen of 3840 × 2160 pixels fit in; larger ones, which a device may claim at will, have larger cells.
+const MOST_CELLS: u32 = 1 << 15;
 /// Time between two entries at first, in seconds: what MeshCentral's player and its own index use.
 const INTERVAL: u64 = 10;
 /// Most places of pictures in an index, some 4 MB of text; beyond it every second entry goes.
@@ -77,6 +79,8 @@ pub struct IndexBuilder {
 struct Screen {
     width: u32,
     height: u32,
+    /// Pixels a side of a cell.
+    side: u32,
     columns: u32,
     cells: Vec<Vec<u64>>,
 }
@@ -159,21 +163,32 @@ impl Screen {
 
     fn resize(&mut self, width: u16, height: u16) {
         (self.width, self.height) = (width.into(), height.into());
-        self.columns = self.width.div_ceil(CELL);
-        let rows = self.height.div_ceil(CELL);
-        self.cells = vec![Vec::new(); (self.columns * rows) as usize];
+        self.side = CELL;
+        let cells = loop {
+            self.columns = self.width.div_ceil(self.side);
+            let cells = self.columns * self.height.div_ceil(self.side);
+            if cells <= MOST_CELLS {
+                break cells;
+            }
+            self.side *= 2;
+        };
+        self.cells = vec![Vec::new(); cells as usize];
     }
 
     fn draw(&mut self, place: u64, x: u32, y: u32, size: PictureSize) {
+        if self.cells.is_empty() {
+            return;
+        }
+        let side = self.side;
         let right = x.saturating_add(size.width).min(self.width);
         let bottom = y.saturating_add(size.height).min(self.height);
-        for row in y / CELL..bottom.div_ceil(CELL) {
-            for column in x / CELL..right.div_ceil(CELL) {
-                let (left, top) = (column * CELL, row * CELL);
+        for row in y / side..bottom.div_ceil(side) {
+            for column in x / side..right.div_ceil(side) {
+                let (left, top) = (column * side, row * side);
                 let covers = x <= left
                     && y <= top
-                    && right >= (left + CELL).min(self.width)
-                    && bottom >= (top + CELL).min(self.height);
+                    && right >= (left + side).min(self.width)
+                    && bottom >= (top + side).min(self.height);
                 let Some(cell) = self.cells.get_mut((row * self.columns + column) as usize) else { continue };
                 if covers {
                     cell.clear();
@@ -227,6 +242,23 @@ mod tests {
             r#"{"indexInterval":10,"indexStartTime":1000,"indexes":[[400,64,40,100,200,300],[500,64,40,100,400]]}"#
         );
         assert_eq!(serde_json::from_str::<Index>(&json).unwrap(), index);
+    }
+
+    #[test]
+    fn a_screen_of_any_size_has_cells_that_can_be_afforded() {
+        let mut screen = Screen::default();
+        // Before a screen has a size there is none to draw on.
+        screen.command(0, 32, &picture(0, 0, 64, 40));
+        assert!(screen.entry(1).pictures.is_empty());
+        for (width, height, side) in [(3840, 2160, 16), (11520, 2160, 32), (u16::MAX, u16::MAX, 512)] {
+            screen.resize(width, height);
+            assert_eq!(screen.side, side);
+            assert!(screen.cells.len() <= MOST_CELLS as usize);
+            screen.command(7, 32, &picture(0, 0, 64, 40));
+            screen.command(8, 32, &picture(0, 0, width.into(), height.into()));
+            screen.command(9, 32, &picture(width - 1, height - 1, 8, 8));
+            assert_eq!(screen.entry(1).pictures, [8, 9]);
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ cd "$root"
 # Where zig is, if setup.sh installed it.
 [ ! -x "$tools/python/bin/python3" ] || export CARGO_ZIGBUILD_PYTHON_PATH=$tools/python/bin/python3
 
-targets=(aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl)
 # Bytes of a release build: the design's budgets, 8 and 2.5 MiB, which are exceeded (docs/architecture.md) and said so; and
 # what a build for aarch64 fails beyond, 9 and 2.75 MiB, so that they are not exceeded by more.
 declare -A budget=([outpost]=$((8 << 20)) [outpost-agent]=$((5 << 19)))

@@ -60,7 +60,7 @@ if [ "$want" = cross ] || [ "$want" = image ]; then
     need qemu-aarch64-static qemu-user-static
     # rustup's way, if all of its targets are there: rustup target add <target>…
     present=$(rustup target list --installed 2>/dev/null || true)
-    for target in aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl; do
+    for target in "${targets[@]}"; do
         [[ $present == *$target* ]] && continue
         [ -x /usr/bin/rustc ] || packages+=(rustc-web)
         [ -x /usr/bin/cargo ] || packages+=(cargo-web)

@@ -178,7 +178,7 @@ others_asked=
 other_programs() {
     others_asked=yes
     local target others=()
-    for target in aarch64-unknown-linux-musl armv7-unknown-linux-musleabihf arm-unknown-linux-musleabihf x86_64-unknown-linux-musl; do
+    for target in "${targets[@]}"; do
         [[ " ${first_programs[*]} " == *" $target "* ]] || others+=("$target")
     done
     beside "static programs for others" nice scripts/cross.sh "${others[@]}"
